@@ -6,13 +6,14 @@
 __all__ = ['GREY', 'QUALITY', 'SPLITS', 'MIN_SIDE', 'MAX_ASPECT', 'COLUMNS', 'audit', 'fit_image', 'save_picture',
            'augment_image', 'split_groups', 'assign_splits', 'make_manifest', 'preprocess', 'main']
 
-# %% ../nbs/02_preprocessing.ipynb #b4b93c86
+# %% ../nbs/02_preprocessing.ipynb #2410397d
 import errno
 import hashlib
 import json
 import os
 import random
 import shutil
+import sys
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from functools import partial
@@ -296,7 +297,7 @@ def _config(manifest: pd.DataFrame, classes: list[str], settings: dict) -> dict:
         "content_hash": hashlib.sha256(content.encode()).hexdigest(),
     }
 
-# %% ../nbs/02_preprocessing.ipynb #909efc98
+# %% ../nbs/02_preprocessing.ipynb #9357e0ef
 def _restore(manifest: pd.DataFrame, raw: Path, work: Path, size: int) -> None:
     "Decode again what is missing in the work folder (somebody may have tidied up there)."
     have = {entry.name for entry in os.scandir(work / "pictures")}
@@ -307,7 +308,7 @@ def _restore(manifest: pd.DataFrame, raw: Path, work: Path, size: int) -> None:
 
 
 def _build(
-    manifest: pd.DataFrame, raw: Path, work: Path, settings: dict, workers: int | None, quiet: bool
+    manifest: pd.DataFrame, raw: Path, work: Path, settings: dict, workers: int | None, show_progress: bool
 ) -> dict:
     "Make the new set in the work folder; returns its `config.json`."
     classes = list(class_folders(raw))
@@ -315,7 +316,7 @@ def _build(
     train = _place(manifest, work, classes)
     if settings["augment"]:
         func = partial(_augment, seed=settings["seed"], copies=settings["augment"])
-        for _ in map_files(func, train, workers, "augmenting", not quiet):
+        for _ in map_files(func, train, workers, "augmenting", show_progress):
             pass
         manifest = _with_copies(manifest, settings["augment"])
     with write_whole(work / "new" / "manifest.csv", "w") as file:
@@ -375,7 +376,7 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
     processed = "" if dest == Path("data/processed") else f" --processed {dest}"
     return "\n".join([*lines, f"Next: accelerate launch -m vehicle_nb.train{processed}"])
 
-# %% ../nbs/02_preprocessing.ipynb #58eb91fa
+# %% ../nbs/02_preprocessing.ipynb #e699ba79
 def preprocess(
     raw: str = "data/raw",  # the raw folder: one folder of pictures for each class
     dest: str = "data/processed",  # the processed set; one that is there already is replaced
@@ -385,7 +386,7 @@ def preprocess(
     seed: int = 42,  # another seed, another split
     augment: int = 0,  # write so many augmented copies of each training picture, too
     workers: int = 0,  # processes; 0 for one a core
-    quiet: bool = False,  # no progress bar and no summary
+    show_progress: bool = True,  # a progress bar and a summary
 ) -> Path:
     "Turn a folder of anything into clean pictures of one size, split into train, val and test without leaks."
     raw, dest = Path(raw), Path(dest)
@@ -393,22 +394,22 @@ def preprocess(
     with _disk_errors(dest), only_one(dest):
         work = _work_folder(dest, {"version": 1, "size": size, **QUALITY})
         keep = partial(_keep, folder=work / "pictures", size=size)
-        table = audit(raw, workers or None, not quiet, each=keep, journal=work / "journal.jsonl").table
+        table = audit(raw, workers or None, show_progress, each=keep, journal=work / "journal.jsonl").table
         manifest = make_manifest(table, val, test, seed)
         _check_classes(manifest, list(class_folders(raw)), raw)
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
         settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}
-        config = _build(manifest, raw, work, settings, workers or None, quiet)
+        config = _build(manifest, raw, work, settings, workers or None, show_progress)
         _publish(work, dest)
-    if not quiet:
+    if show_progress:
         print(_summary(pd.read_csv(dest / "manifest.csv", keep_default_na=False), config, dest))
     return dest
 
-# %% ../nbs/02_preprocessing.ipynb #b0276dc9
+# %% ../nbs/02_preprocessing.ipynb #e1472230
 def _facts(item, root, each):
     name, path, reason = item
     row = dict(path=path.relative_to(root).as_posix(), **{"class": name})
-    row |= dict(reason=reason, sha256="", phash="", width=0, height=0, format="", bytes=0)
+    row |= {"reason": reason, "sha256": "", "phash": "", "width": 0, "height": 0, "format": "", "bytes": 0}
     if not reason:
         try:
             data = file_bytes(path)
@@ -437,11 +438,14 @@ def _plain_audit(raw, workers=None, show_progress=True, each=None, journal=None)
 
 audit = audit or _plain_audit
 
-# %% ../nbs/02_preprocessing.ipynb #304eaa06
+# %% ../nbs/02_preprocessing.ipynb #4d55a417
 #| eval: false
 def main():
     "Entry point of `vehicle_preprocess` and of `python -m vehicle_nb.preprocessing`."
-    run_command(preprocess, prog="vehicle_preprocess")
+    argv = sys.argv[1:]
+    if argv and not argv[0].startswith("-"):  # `vehicle_preprocess my_photos` is what people type
+        argv.insert(0, "--raw")
+    run_command(preprocess, argv, prog="vehicle_preprocess")
 
 
 if __name__ == "__main__" and not in_notebook():
