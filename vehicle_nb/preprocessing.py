@@ -6,8 +6,7 @@
 __all__ = ['GREY', 'QUALITY', 'SPLITS', 'MIN_SIDE', 'MAX_ASPECT', 'COLUMNS', 'audit', 'fit_image', 'save_picture',
            'augment_image', 'split_groups', 'assign_splits', 'make_manifest', 'preprocess', 'main']
 
-# %% ../nbs/02_preprocessing.ipynb #2410397d
-import errno
+# %% ../nbs/02_preprocessing.ipynb #af5ca198
 import hashlib
 import json
 import os
@@ -15,7 +14,6 @@ import random
 import shutil
 import sys
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from .core import VehicleError, in_notebook, only_one, run_command, write_json, write_whole
-from .data import BadImage, class_folders, file_bytes, list_files, map_files, path_text, read_image
+from .data import BadImage, class_folders, disk_errors, file_bytes, list_files, map_files, path_text, read_image
 try:
     from vehicle_nb.exploration import audit
 except ImportError:
@@ -214,24 +212,6 @@ def _augment(source: Path, seed: int, copies: int) -> None:
             copy = augment_image(img, random.Random(f"{seed}:{source.stem}:{k}"))
             save_picture(copy, source.with_name(f"{source.stem}_aug{k}.jpg"))
 
-# %% ../nbs/02_preprocessing.ipynb #b5361317
-@contextmanager
-def _disk_errors(dest: Path):
-    "Turn what the disk refuses into a sentence."
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise VehicleError(
-                f"The disk that holds {dest.parent} is full. Free some space and run the same command again: "
-                f"it goes on where it stopped. What was in {dest} before is untouched."
-            ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise VehicleError(
-                f"Nothing can be written to {dest} ({error.strerror}). Choose another folder, or change its permissions."
-            ) from None
-        raise
-
 # %% ../nbs/02_preprocessing.ipynb #63b4fab2
 def _work_folder(
     dest: Path,  # what is going to be made
@@ -376,7 +356,7 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
     processed = "" if dest == Path("data/processed") else f" --processed {dest}"
     return "\n".join([*lines, f"Next: accelerate launch -m vehicle_nb.train{processed}"])
 
-# %% ../nbs/02_preprocessing.ipynb #e699ba79
+# %% ../nbs/02_preprocessing.ipynb #24487fda
 def preprocess(
     raw: str = "data/raw",  # the raw folder: one folder of pictures for each class
     dest: str = "data/processed",  # the processed set; one that is there already is replaced
@@ -391,7 +371,7 @@ def preprocess(
     "Turn a folder of anything into clean pictures of one size, split into train, val and test without leaks."
     raw, dest = Path(raw), Path(dest)
     _check_arguments(raw, dest, size, val, test, augment)
-    with _disk_errors(dest), only_one(dest):
+    with disk_errors(dest), only_one(dest):
         work = _work_folder(dest, {"version": 1, "size": size, **QUALITY})
         keep = partial(_keep, folder=work / "pictures", size=size)
         table = audit(raw, workers or None, show_progress, each=keep, journal=work / "journal.jsonl").table
