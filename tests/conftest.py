@@ -1,0 +1,59 @@
+"""What all tests share: where the repository is, and a throw-away copy of it in which a test may do as it likes."""
+
+import configparser
+import fnmatch
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / "nbs"
+NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
+
+
+def read_settings(folder: Path = ROOT) -> configparser.SectionProxy:
+    "The `[DEFAULT]` section of settings.ini, read as setup.py reads it."
+    config = configparser.ConfigParser(delimiters=["="])
+    config.read(folder / "settings.ini", encoding="utf-8")
+    return config["DEFAULT"]
+
+
+def source_files() -> list[Path]:
+    "The repository's own files: what git tracks or would track, or, without git, all that .gitignore does not name."
+    try:
+        names = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, check=True, text=True,
+        ).stdout.split("\0")  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):  # unpacked from a zip, or no git on this machine
+        lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+        ignored = [line.strip("/") for line in lines if line and not line.startswith("#")] + [".git"]
+        names = [
+            str(path.relative_to(ROOT)) for path in ROOT.rglob("*")
+            if not any(fnmatch.fnmatch(part, pattern) for part in path.relative_to(ROOT).parts for pattern in ignored)
+        ]  # fmt: skip
+    return [path for name in sorted(set(names)) if name and (path := ROOT / name).is_file()]
+
+
+def copy_repository(to: Path) -> Path:
+    "Copy the repository's own files to the folder `to`; symbolic links stay links."
+    for path in source_files():
+        target = to / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target, follow_symlinks=False)
+    return to
+
+
+@pytest.fixture
+def repo_copy(tmp_path) -> Path:
+    "A copy of the repository that the test may change."
+    return copy_repository(tmp_path / "repo")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--flags", default="", metavar="FLAGS",
+        help='also run the notebook cells that carry these flags of settings.ini\'s tst_flags, e.g. --flags "slow cuda"',
+    )  # fmt: skip

@@ -1,0 +1,250 @@
+"""The notebooks as pages: what a reader of the docs site or of README.md sees is whole, linked and described."""
+
+import importlib.util
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, read_settings
+
+LESSONS = [path for path in NOTEBOOKS if path.stem != "index"]
+PAGES = [*NOTEBOOKS, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks/README.md"]
+
+
+def by_name(paths):
+    return [pytest.param(path, id=path.stem if path.suffix == ".ipynb" else str(path.relative_to(ROOT))) for path in paths]
+
+
+def cells_of(path: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def prose(path: Path, with_code: bool = False) -> str:
+    "The Markdown of a notebook or file, without fenced code and, unless asked for, without `code`."
+    markdown = [cell.source for cell in cells_of(path, "markdown")] if path.suffix == ".ipynb" else [path.read_text("utf-8")]
+    text = re.sub(r"(?ms)^(`{3,}|~{3,}).*?^\1", "", "\n\n".join(markdown))
+    return text if with_code else re.sub(r"(`+).+?\1", "code", text)
+
+
+def anchors(path: Path) -> set[str]:
+    "The names that Pandoc gives to the headings of a page."
+    found = set()
+    for heading in re.findall(r"(?m)^#{1,6} +(.+?)\s*(?:\{.*\})?$", prose(path, with_code=True)):
+        name = re.sub(r"[^\w\s.-]", "", re.sub(r"\]\([^)]*\)", "", heading.lower()))
+        found.add(re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", name.strip())))
+    return found
+
+
+def links(path: Path) -> list[tuple[str, str, bool]]:
+    "Every link of a page: its text, where it leads, and whether it is a picture."
+    text = prose(path)
+    found = [(m[2], m[3], bool(m[1])) for m in re.finditer(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)[^)]*\)", text)]
+    for tag in re.findall(r"<(?:img|a)\b[^>]*>", text):
+        attributes = dict(re.findall(r"(\w+)=[\"']([^\"']*)[\"']", tag))
+        if target := attributes.get("src") or attributes.get("href"):
+            found.append((attributes.get("alt", ""), target, tag.startswith("<img")))
+    return found
+
+
+def test_links_are_found():
+    path = ROOT / "benchmarks" / "README.md"
+    assert ("benchmarks", "benchmarks/README.md", False) in links(ROOT / "CONTRIBUTING.md")
+    assert any(picture and target == "images/road.svg" for _, target, picture in links(NBS / "index.ipynb"))
+    assert {"benchmarks", "rules"} <= anchors(path)
+
+
+@pytest.mark.parametrize("path", by_name(PAGES))
+def test_links_lead_somewhere(path):
+    settings = read_settings()
+    repo = f"{settings['git_url']}/blob/{settings['branch']}/"
+    for text, target, picture in links(path):
+        if target.startswith(repo):
+            assert (ROOT / target.removeprefix(repo).split("#")[0]).exists(), f"{path.name}: {target} is not in the repository"
+        elif re.match(r"[a-z]+:", target):
+            assert target.startswith(("https://", "mailto:", "http://localhost")), f"{path.name}: {target} is not https"
+        else:
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            assert file.exists(), f"{path.name}: [{text}]({target}) leads nowhere"
+            if path.suffix == ".ipynb":
+                assert file.resolve().is_relative_to(NBS), f"{path.name}: {target} lies outside the docs site; use {repo}…"
+            if anchor:
+                assert anchor in anchors(file), f"{path.name}: {file.name} has no heading #{anchor}"
+        if picture:
+            assert len(text.split()) >= 3, f"{path.name}: the picture {target} needs a text for those who cannot see it"
+
+
+def test_pictures_are_light():
+    for path in NBS.glob("images/*"):
+        assert path.stat().st_size <= 300_000, f"{path.name} has {path.stat().st_size:,} bytes"
+    shown = {Path(target).name for path in PAGES for _, target, picture in links(path) if picture}
+    assert {path.name for path in NBS.glob("images/*")} <= shown, "a picture in nbs/images that no page shows"
+
+
+@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+def test_figures_have_alt_text(path):
+    for cell in cells_of(path, "code"):
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
+            assert re.search(r'(?m)^#\| *fig-alt: *"?\w', cell.source), f"a figure without fig-alt:\n{cell.source}"
+
+
+@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+def test_title_cell_and_headings(path):
+    "nbdev makes the title cell the page's metadata and drops all else in it: it must hold title and subtitle alone."
+    markdown = cells_of(path, "markdown")
+    title = re.fullmatch(r"# (?P<title>[^\n]+)\n\n> (?P<subtitle>[^\n]+)\n*", markdown[0].source)
+    assert title, f"the title cell holds more than a title and a subtitle; the docs would lose it:\n{markdown[0].source}"
+    limit = 100 if path.stem != "index" else 130
+    assert len(title["subtitle"]) <= limit, f"the subtitle has {len(title['subtitle'])} characters"
+    levels = [len(marks) for marks in re.findall(r"(?m)^(#+) ", prose(path))]
+    assert levels.count(1) == 1 and levels[0] == 1, "one heading of level 1, at the top"
+    jumps = [(a, b) for a, b in itertools.pairwise(levels) if b > a + 1]
+    assert not jumps, f"a heading of level {jumps[0][1]} follows one of level {jumps[0][0]}"
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_lesson_says_what_it_is_for(path):
+    "Its first words tell what the reader will be able to do or see, what it needs, and how long it takes."
+    start = " ".join(cell.source for cell in cells_of(path, "markdown")[:3])
+    assert re.search(r"\*\*You will", start) and re.search(r"\*\*(You need|Needs)\*\*", start), start
+    assert minutes(path), f"{path.name} does not say how many minutes it takes"
+
+
+def minutes(path: Path) -> int | None:
+    found = re.search(r"\*\*Time\*\*\D{0,12}(\d+)", " ".join(cell.source for cell in cells_of(path, "markdown")[:3]))
+    return int(found[1]) if found else None
+
+
+def test_sidebar_lists_every_notebook_in_order():
+    def names(node):
+        if isinstance(node, str):
+            yield node
+        for child in node.get("contents", []) if isinstance(node, dict) else node if isinstance(node, list) else []:
+            yield from names(child)
+
+    sidebar = yaml.safe_load((NBS / "sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]
+    assert list(names(sidebar)) == ["index.ipynb", *(path.name for path in LESSONS)]
+
+
+def test_road_matches_the_notebooks():
+    "The drawing of the road names the stops in the order of the notebooks."
+    drawn = re.findall(r'class="stop">(\w+)<', (NBS / "images" / "road.svg").read_text(encoding="utf-8"))
+    road = [path for path in LESSONS if path.stem[:2] < "10"]
+    stops = [(re.findall(r"#\| *default_exp +(\w+)", p.read_text("utf-8")) or [p.stem[3:]])[0] for p in road]
+    assert drawn == stops
+
+
+# --- README.md --------------------------------------------------------------------------------------------------------
+
+
+def make_readme() -> str:
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_readme()
+
+
+def test_readme_comes_from_the_index():
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == make_readme(), "run: python tools/readme.py"
+
+
+def test_readme_lists_every_lesson_with_its_time():
+    rows = re.findall(r"(?m)^\| \[[^\]]+\]\(nbs/([\w.]+)\) \|.*\| *(\d*) *\|$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert dict(rows) == {path.name: str(minutes(path) or "") for path in LESSONS}
+    assert [name for name, _ in rows] == [path.name for path in LESSONS]
+
+
+def test_commands_in_the_pages_exist():
+    "Every command, module, configuration file and option that README.md and CONTRIBUTING.md name."
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    scripts = {line.split("=")[0] for line in read_settings()["console_scripts"].split()}
+    assert set(re.findall(r"\bvehicle_(?!nb\b|xxx\b|cnn\b)\w+", text)) <= scripts
+    for module in set(re.findall(r"-m vehicle_nb\.(\w+)", text)) - {"xxx"}:
+        assert (ROOT / "vehicle_nb" / f"{module}.py").is_file(), module
+    for file in re.findall(r"(?:configs|tests|tools)/\w+\.\w+", text):
+        assert (ROOT / file).is_file(), file
+    for name in set(re.findall(r"\bnbdev_\w+", text)):
+        assert shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name), name
+
+
+@pytest.mark.parametrize("command", ["data", "explore", "preprocess", "train", "evaluate", "predict"])
+def test_help_knows_the_options_that_the_readme_names(command):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = f"vehicle_{command}"
+    module = {line.split("=")[0]: line.split("=")[1].split(":")[0] for line in read_settings()["console_scripts"].split()}[script]
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for row in re.findall(rf"(?m)^(?:\| `)?{script}\b.*$", text):
+        for option in re.findall(r"--[\w-]+", row.split("#")[0]):
+            assert option in done.stdout, f"README.md names {script} {option}"
+
+
+# --- the docs site ----------------------------------------------------------------------------------------------------
+
+
+# `nbdev_proc_nbs` would install Quarto where it is missing, so what it calls is called here, and one page that fails
+# does not keep the others from being looked at.
+PROCESS = """
+import sys, traceback
+import nbdev.serve_drv
+from nbdev.serve import proc_nbs
+
+def attempt(args, main=nbdev.serve_drv.main):
+    try: main(args)
+    except Exception: print("FAILED", args[0].name, traceback.format_exc().replace("\\n", "\\t"), file=sys.stderr)
+
+nbdev.serve_drv.main = attempt
+proc_nbs(n_workers=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory) -> tuple[Path, str]:
+    "The folder of notebooks as nbdev hands them to Quarto, and what was said meanwhile."
+    copy = copy_repository(tmp_path_factory.mktemp("docs") / "repo")
+    done = subprocess.run([sys.executable, "-c", PROCESS], cwd=copy, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return copy / "_proc", done.stderr
+
+
+def test_docs_build_warns_of_nothing(processed):
+    warnings = re.findall(r"(?m)^.*Warning: .*$(?:\n.*){0,9}", processed[1])
+    assert not warnings, "\n".join(warnings)
+
+
+@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+def test_page_is_whole(path, processed):
+    "Title and description became metadata, and every other word of the notebook's text is still there."
+    failed = re.search(rf"(?m)^FAILED {re.escape(path.name)} (.*)$", processed[1])
+    assert not failed, failed[1].replace("\t", "\n")
+    cells = json.loads((processed[0] / path.name).read_text(encoding="utf-8"))["cells"]
+    text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] != "code")
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["title"] and head["description"] and head["output-file"].endswith(".html"), head
+    for cell in cells_of(path, "markdown")[1:]:
+        for line in re.findall(r"(?m)^(?![#|>\s])[^`\[\]]{30,}$", cell.source):  # lines without names that nbdev links
+            assert line in text, f"the docs lose: {line}"
+
+
+def test_pages_find_their_pictures_and_style(processed):
+    for name in ["styles.css", "sidebar.yml", "nbdev.yml", "_quarto.yml", *(f"images/{p.name}" for p in NBS.glob("images/*"))]:
+        assert (processed[0] / name).is_file(), f"{name} does not reach the docs"
+
+
+def test_docs_render(repo_copy):
+    "Quarto renders every page without a warning."
+    if not shutil.which("quarto"):
+        pytest.skip("Quarto is not installed: the pages were checked up to rendering, rendering itself was not")
+    nbdev_docs = shutil.which("nbdev_docs", path=str(Path(sys.executable).parent)) or "nbdev_docs"
+    done = subprocess.run([nbdev_docs], cwd=repo_copy, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr
+    assert "WARN" not in done.stderr, done.stderr
+    for path in NOTEBOOKS:
+        assert list((repo_copy / "_docs").glob(f"*{path.stem.split('_', 1)[-1]}.html")), f"no page for {path.name}"

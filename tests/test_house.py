@@ -1,0 +1,313 @@
+"""The house is in order: what is generated is up to date, and the rules that keep the code readable are kept."""
+
+import ast
+import filecmp
+import importlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import NBS, NOTEBOOKS, ROOT, read_settings, source_files
+from nbdev.process import extract_directives
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PACKAGE = ROOT / "vehicle_nb"
+MODULES = sorted(path for path in PACKAGE.glob("*.py") if not path.name.startswith("_"))
+
+
+def program(name: str) -> str:
+    "The program `name` that was installed beside this Python."
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    assert found, f"{name} is not installed: pip install -e '.[dev]'"
+    return found
+
+
+def run(*command, cwd: Path) -> str:
+    "Run a command, which must end well; its output."
+    env = {key: value for key, value in os.environ.items() if key != "IN_TEST"}  # nbdev exports nothing when it is set
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{command[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def differences(a: Path, b: Path, pattern: str) -> list[str]:
+    "Names of the files, among those that match, that are not the same in both folders."
+    names = {path.name for folder in (a, b) for path in folder.glob(pattern)}
+    return sorted(filecmp.cmpfiles(a, b, names, shallow=False)[1] + filecmp.cmpfiles(a, b, names, shallow=False)[2])
+
+
+# --- what is generated ------------------------------------------------------------------------------------------------
+
+
+def test_export_is_up_to_date(repo_copy):
+    shutil.rmtree(repo_copy / "vehicle_nb")  # so that a module whose notebook is gone shows up too
+    run(program("nbdev_export"), cwd=repo_copy)
+    stale = differences(PACKAGE, repo_copy / "vehicle_nb", "*.py")
+    assert not stale, f"run nbdev_export: {stale} are not what the notebooks say"
+    run(program("nbdev_export"), cwd=repo_copy)
+    assert not differences(PACKAGE, repo_copy / "vehicle_nb", "*.py"), "a second nbdev_export changes what the first wrote"
+
+
+def test_notebooks_are_clean(repo_copy):
+    run(program("nbdev_clean"), cwd=repo_copy)
+    dirty = differences(NBS, repo_copy / "nbs", "*.ipynb")
+    assert not dirty, f"run nbdev_clean: {dirty} are not clean"
+
+
+def test_requirements_are_up_to_date(repo_copy):
+    committed = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    run(program("nbdev_requirements"), cwd=repo_copy)
+    assert (repo_copy / "requirements.txt").read_text(encoding="utf-8") == committed, "run nbdev_requirements"
+
+
+def test_quarto_settings_are_up_to_date(repo_copy):
+    committed = (NBS / "nbdev.yml").read_text(encoding="utf-8")
+    run(sys.executable, "-c", "from nbdev.quarto import refresh_quarto_yml as f; f()", cwd=repo_copy)
+    assert (repo_copy / "nbs" / "nbdev.yml").read_text(encoding="utf-8") == committed, "run nbdev_docs or nbdev_preview"
+    assert (repo_copy / "nbs" / "_quarto.yml").is_symlink(), "nbdev replaced the link to _quarto.yml"
+
+
+def test_quarto_file_is_one_file():
+    link = NBS / "_quarto.yml"
+    assert link.is_symlink() and os.readlink(link) == "../_quarto.yml"
+    assert link.resolve() == ROOT / "_quarto.yml"
+
+
+# --- notebooks as files -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def test_notebook_is_saved_after_a_good_run(path):
+    "No errors in it, and outputs where a cell prints or draws (test_notebooks.py compares each cell with a real run)."
+    nb = nbformat.read(path, as_version=4)
+    nbformat.validate(nb)
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    errors = [cell.source for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert not errors, f"saved with an error in: {errors[0]}"
+    talks = [cell for cell in cells if re.search(r"(?m)^(print|show_images)\(", cell.source)]
+    silent = [cell.source for cell in talks if not cell.outputs and "eval: false" not in cell.source]
+    assert not silent, f"saved without the output of: {silent[0]}"
+    assert path.stat().st_size < 4_000_000, "too heavy to clone and to read on the web: draw smaller pictures"
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def test_imports_stand_alone(path):
+    "The docs build runs every cell with an import in it, so such a cell may do nothing else."
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or "import" not in cell.source or cell.source.lstrip().startswith(("!", "%")):
+            continue
+        directives = extract_directives(cell, remove=False)
+        if {"export", "exports"} & directives.keys() or directives.get("eval:", [""])[0] == "false":
+            continue
+        body = ast.parse(cell.source).body
+        imports = [isinstance(statement, (ast.Import, ast.ImportFrom)) for statement in body]
+        assert all(imports) or not any(imports), f"imports and other code in one cell:\n{cell.source}"
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def test_notebook_parses_on_the_oldest_python(path):
+    "Ruff reads the notebook as Python 3.10 would; ruff.toml keeps notebooks out of the other rules."
+    minimum = "py" + read_settings()["min_python"].replace(".", "")
+    run(program("ruff"), "check", "--isolated", "--no-cache", "--select", "E9", "--target-version", minimum, path, cwd=ROOT)
+
+
+# --- the package ------------------------------------------------------------------------------------------------------
+
+
+def test_ruff_is_content():
+    run(program("ruff"), "check", "--no-cache", ".", cwd=ROOT)
+
+
+def ours(tree: ast.AST) -> set[str]:
+    "The modules of this package that the code imports, wherever in it."
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                found |= {node.module.split(".")[0]} if node.module else {name.name for name in node.names}
+            elif node.module == "vehicle_nb":
+                found |= {name.name for name in node.names}
+            elif (node.module or "").startswith("vehicle_nb."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("vehicle_nb.")}
+    return found & {path.stem for path in MODULES}
+
+
+def test_ours_finds_every_kind_of_import(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "MODULES", [Path("data.py"), Path("core.py"), Path("demo.py")])
+    code = "from .data import x\nfrom . import core\ndef f():\n    import vehicle_nb.demo as d\n    import os, datafoo"
+    assert ours(ast.parse(code)) == {"data", "core", "demo"}
+    assert ours(ast.parse("from vehicle_nb import data\nfrom vehicle_nb.core import y\nfrom data import z")) == {"data", "core"}
+
+
+def module_of(notebook: Path) -> str | None:
+    "The module that a notebook is exported to."
+    return next(iter(re.findall(r"#\| *default_exp +(\w+)", notebook.read_text(encoding="utf-8"))), None)
+
+
+def test_imports_go_down_the_road():
+    "A stage imports only stages before it; the two appendices import nothing of ours but core."
+    order = [module for path in NOTEBOOKS if (module := module_of(path))]
+    assert sorted(order) == [path.stem for path in MODULES], "each module has one notebook"
+    for path in MODULES:
+        imported = ours(ast.parse(path.read_text(encoding="utf-8")))
+        allowed = {"core"} - {path.stem}
+        if path.stem not in ("core", "demo"):
+            allowed |= {"demo", *order[: order.index(path.stem)]}
+        assert imported <= allowed, f"{path.name} imports {sorted(imported - allowed)}, which comes after it on the road"
+
+
+def test_package_needs_no_nbdev():
+    "A user of the package must not depend on the tool that made it."
+    code = "import sys; sys.modules['nbdev'] = None; sys.modules['execnb'] = None\nimport importlib\n"
+    code += "".join(f"importlib.import_module('vehicle_nb.{path.stem}')\n" for path in MODULES)
+    run(sys.executable, "-c", code, cwd=ROOT)
+
+
+def test_class_names_live_only_in_the_demo_set():
+    "What the classes are called is told by the folders: no code but demo.py may hold the list."
+    from vehicle_nb.demo import DEMO_CLASSES
+
+    assert len(DEMO_CLASSES) == 20 and list(DEMO_CLASSES) == sorted(DEMO_CLASSES)
+    for path in source_files():
+        if path.suffix != ".py" or path.name == "demo.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Dict)):
+                words = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words = set(re.findall(r"\w+", node.value))
+            else:
+                continue
+            known = sorted(set(DEMO_CLASSES) & words)
+            assert len(known) < 8, f"{path.relative_to(ROOT)} line {node.lineno} lists the classes {known}"
+
+
+def test_public_functions_say_what_they_do():
+    "Each public function and class has a docstring of one line, and each parameter of a public function a comment."
+    for path in MODULES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        tree = ast.parse("\n".join(lines))
+        assert ast.get_docstring(tree), f"{path.name} has no docstring: give its notebook a subtitle"
+        for node in tree.body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+                continue
+            doc = ast.get_docstring(node)
+            assert doc, f"{path.name}: {node.name} has no docstring"
+            assert "\n" not in doc, f"{path.name}: the docstring of {node.name} is longer than a line"
+            if isinstance(node, ast.FunctionDef):
+                for arg in node.args.args + node.args.kwonlyargs:
+                    assert "#" in lines[arg.lineno - 1], f"{path.name}: {node.name} does not say what {arg.arg} is"
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def requirements() -> list[Requirement]:
+    settings = read_settings()
+    return [Requirement(text) for key in ("requirements", "dev_requirements") for text in settings[key].split()]
+
+
+def test_dependency_bounds():
+    "Each dependency is named once, is bounded above and below, and the bounds hold for what is installed here."
+    names = [canonicalize_name(requirement.name) for requirement in requirements()]
+    assert len(names) == len(set(names))
+    for requirement in requirements():
+        operators = {bound.operator for bound in requirement.specifier}
+        assert operators & {"==", "<", "<="}, f"{requirement} has no upper bound"
+        installed = importlib.metadata.version(requirement.name)
+        assert requirement.specifier.contains(installed), f"{requirement}, but {installed} is installed"
+    # All five are needed, or nbdev 2 fails at import although `pip check` finds nothing wrong.
+    assert {"nbdev", "execnb", "fastcore", "ghapi", "fastgit"} <= set(names)
+
+
+def test_what_the_package_imports_is_required():
+    "Every import of the package, the page and the tests is in settings.ini, or comes with Python."
+    tops = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+    # These come with a requirement that cannot do without them.
+    carried = {"scipy": "imagehash", "altair": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
+               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch"}  # fmt: skip
+    needed = {canonicalize_name(requirement.name) for requirement in requirements()}
+    own = {"vehicle_nb", "conftest", *(path.stem for path in source_files() if path.suffix == ".py")}
+    for path in source_files():
+        if path.suffix != ".py" or path.parts[-2] == "benchmarks":  # a benchmark may ask for a peer to measure itself against
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in {name.split(".")[0] for name in names} - own - set(sys.stdlib_module_names):
+                package = canonicalize_name(tops.get(name, name))
+                assert carried.get(package, package) in needed, f"{path.relative_to(ROOT)} imports {name}: not required"
+
+
+def test_commands_exist():
+    "Each console script of settings.ini is a function of the package, installed under its name."
+    for line in read_settings()["console_scripts"].split():
+        name, target = line.split("=")
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function)), line
+        assert program(name)
+
+
+def test_versions_agree():
+    version = read_settings()["version"]
+    assert f'__version__ = "{version}"' in (PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    newest = re.search(r"(?m)^## \[?([\d.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert newest and newest[1] == version, "the newest version in CHANGELOG.md is not that of settings.ini"
+
+
+def test_configuration_files_parse():
+    "Each YAML and JSON file of the repository can be read, and the Accelerate files say how many processes there are."
+    for path in source_files():
+        if path.suffix in (".yml", ".yaml"):
+            assert yaml.safe_load(path.read_text(encoding="utf-8")), path
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    processes = {p.stem: yaml.safe_load(p.read_text(encoding="utf-8"))["num_processes"] for p in ROOT.glob("configs/*.yaml")}
+    assert processes == {"cpu2": 2, "gpu4": 4, "nodes2x4": 8}
+
+
+def test_ci_runs_the_line_of_the_readme():
+    "`.ci/run` takes its test command from README.md: it must find one line, and that line must run pytest."
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    extract = re.search(r"(?m)^line=\$\((.+)\)$", script)
+    assert extract, ".ci/run no longer sets `line` from README.md"
+    line = subprocess.run(["bash", "-c", extract[1]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert line.count("\n") == 1 and line.rstrip().endswith("&& pytest"), f"README.md's test command: {line!r}"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+# --- nothing private --------------------------------------------------------------------------------------------------
+
+
+def test_no_private_names():
+    "No file tells where its author keeps the repository, nor who the author or the machine is."
+    import socket
+    import tempfile
+
+    private = {str(Path.home()) + "/", socket.gethostname()}
+    private |= {str(ROOT)} if len(ROOT.parts) > 2 else set()
+    private = {name for name in private if len(name) > 6 and name != "localhost"}
+    pattern = re.compile("|".join([r"/home/(?!user/)\w+/", r"/Users/\w+/", r"[A-Z]:\\+Users\\", *map(re.escape, private)]))
+    for path in source_files():
+        if path.suffix in (".png", ".webp", ".jpg") or path.name == Path(__file__).name:
+            continue
+        found = pattern.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.relative_to(ROOT)} names {found[0]!r}"
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            outputs = json.dumps(cell.get("outputs", []))
+            assert tempfile.gettempdir() + "/" not in outputs, f"{path.name} shows a temporary folder: {cell.source}"

@@ -1,0 +1,107 @@
+"""Every notebook is a test of its own name: it runs from top to bottom in a real Jupyter kernel.
+
+It runs in a copy of the repository, so that the working tree stays as it is, and fails when a cell fails, when it
+takes too long, when it leaves files behind in the copy, or when the outputs saved in it are not those of a whole run.
+Cells marked `#| eval: false`, or with one of the `tst_flags` of settings.ini, are left out; `pytest --flags "slow cuda"`
+runs the flagged ones too.
+"""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import NOTEBOOKS, copy_repository, read_settings
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbdev.process import extract_directives
+
+# A lesson should take three minutes at most on two cores. A machine under load gets thrice that before we call it hung.
+LIMIT = int(os.environ.get("NOTEBOOK_SECONDS", "540"))
+
+
+def is_skipped(cell, flags: set[str]) -> bool:
+    "Would `nbdev_test` leave this cell out? It decides by the directives at its top."
+    if cell.cell_type != "code" or not cell.source.strip():
+        return True
+    directives = extract_directives(cell, remove=False)
+    if directives.get("eval:", [""])[0].lower() == "false":
+        return True
+    return bool(flags & directives.keys())
+
+
+def shown(outputs) -> set[str]:
+    "What kinds of output a reader sees: text, or something displayed. Progress bars and warnings do not count."
+    kinds = {"stream" if o.output_type == "stream" else "display" for o in outputs if o.get("name") != "stderr"}
+    return kinds
+
+
+def where(path: Path, nb, index: int) -> str:
+    "Tell a person which cell is meant: the notebook, the cell's number and id, and the heading above it."
+    heading = ""
+    for cell in nb.cells[: index + 1]:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"(?m)^#+ +(.+)$", cell.source) or [heading])[-1]
+    return f"nbs/{path.name}, cell {index} (id {nb.cells[index].id}), under the heading {heading!r}"
+
+
+def run_notebook(path: Path, flags: set[str]) -> list[tuple[int, set[str], set[str]]]:
+    "Run all cells; return, for each code cell that ran, its number, the kinds of output saved and the kinds it gave."
+    nb = nbformat.read(path, as_version=4)
+    end = time.monotonic() + LIMIT
+    client = NotebookClient(
+        nb,
+        kernel_name="python3",
+        timeout_func=lambda cell: max(1, int(end - time.monotonic())),
+        resources={"metadata": {"path": str(path.parent)}},
+        coalesce_streams=True,
+    )
+    ran = []
+    with client.setup_kernel():
+        for index, cell in enumerate(nb.cells):
+            if is_skipped(cell, flags):
+                continue
+            saved = shown(cell.outputs)
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                trace = re.sub(r"\x1b\[[0-9;]*m", "", str(error.traceback)).strip()
+                pytest.fail(f"{where(path, nb, index)} failed:\n\n{cell.source}\n\n{trace}", pytrace=False)
+            except CellTimeoutError:
+                pytest.fail(
+                    f"{where(path, nb, index)} was still running when the notebook's {LIMIT} seconds were over:"
+                    f"\n\n{cell.source}",
+                    pytrace=False,
+                )
+            except DeadKernelError:
+                pytest.fail(f"{where(path, nb, index)} killed the kernel:\n\n{cell.source}", pytrace=False)
+            ran.append((index, saved, shown(cell.outputs)))
+    return ran
+
+
+def litter(root: Path) -> set[str]:
+    "The files in the copy, less what Python and its tools keep for themselves."
+    own = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache"}
+    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and not own & set(p.parts)}
+
+
+@pytest.mark.timeout(LIMIT + 60)
+@pytest.mark.parametrize("notebook", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+def test_notebook(notebook, tmp_path, monkeypatch, request):
+    copy = copy_repository(tmp_path / "repo")
+    # The kernel is this very Python, whatever kernels and start-up files the user keeps at home,
+    # and imports the package from the copy.
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
+    before = litter(copy)
+    path = copy / "nbs" / notebook.name
+    ran = run_notebook(path, flags)
+    assert not (left := sorted(litter(copy) - before)), f"nbs/{notebook.name} left files in the repository: {left[:9]}"
+    nb = nbformat.read(path, as_version=4)
+    stale = [where(path, nb, i) for i, saved, gave in ran if saved != gave]
+    assert not stale, "saved with other outputs than it gives; run the notebook whole and save it:\n" + "\n".join(stale)
