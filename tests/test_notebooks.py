@@ -105,3 +105,41 @@ def test_notebook(notebook, tmp_path, monkeypatch, request):
     nb = nbformat.read(path, as_version=4)
     stale = [where(path, nb, i) for i, saved, gave in ran if saved != gave]
     assert not stale, "saved with other outputs than it gives; run the notebook whole and save it:\n" + "\n".join(stale)
+
+
+# --- the test itself is tested ----------------------------------------------------------------------------------------
+
+
+def write_notebook(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_markdown_cell("## A heading"), *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("assert 1 + 1 == 3, 'sums are hard'", "failed:.*assert 1 \\+ 1 == 3.*AssertionError: sums are hard"),
+        ("import time\ntime.sleep(60)", "still running when the notebook's 3 seconds were over"),
+        ("import os\nos._exit(1)", "killed the kernel"),
+    ],
+    ids=["error", "hang", "death"],
+)
+def test_a_failure_names_notebook_and_cell(source, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.LIMIT", 3)
+    path = write_notebook(tmp_path / "99_bad.ipynb", "print('fine')", source)
+    with pytest.raises(pytest.fail.Exception) as failure:
+        run_notebook(path, set())
+    message = str(failure.value)
+    assert re.match(r"nbs/99_bad\.ipynb, cell 2 \(id \w+\), under the heading 'A heading'", message)
+    assert re.search(expected, message, re.DOTALL), message
+    assert "\x1b" not in message
+
+
+def test_marked_cells_are_left_out(tmp_path):
+    bad = "raise SystemError"
+    marks = ["#| eval: false", "#|eval:false", "#| slow", "#| export\n#| eval: false"]
+    path = write_notebook(tmp_path / "99_marks.ipynb", *(f"{mark}\n{bad}" for mark in marks), "x = 2\nx", "")
+    assert run_notebook(path, {"slow", "cuda"}) == [(5, set(), {"display"})]
+    with pytest.raises(pytest.fail.Exception, match=r"cell 3 .*failed"):
+        run_notebook(path, {"cuda"})

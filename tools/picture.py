@@ -1,0 +1,36 @@
+"""Draw the picture at the top of README.md: two pictures of each class of the demo set, under its name.
+
+    python tools/picture.py
+"""
+
+import zlib
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
+
+SIZE, GAP, COLUMNS, EACH = 144, 6, 10, 2
+TITLE = 26  # pixels for the name above a class
+TARGET = Path(__file__).resolve().parent.parent / "nbs" / "images" / "demo_sheet.webp"
+
+
+def sheet(seed: int = 3) -> Image.Image:
+    "The demo set at a glance."
+    rows = -(-len(DEMO_CLASSES) // COLUMNS)
+    height = TITLE + EACH * (SIZE + GAP)
+    image = Image.new("RGB", (GAP + COLUMNS * (SIZE + GAP), GAP + rows * height), "white")
+    draw = ImageDraw.Draw(image)
+    for i, kind in enumerate(DEMO_CLASSES):
+        x, y = GAP + i % COLUMNS * (SIZE + GAP), GAP + i // COLUMNS * height
+        draw.text((x + SIZE / 2, y + TITLE / 2 - 2), kind.replace("_", " "), fill="#24292f", anchor="mm", font_size=17)
+        for k in range(EACH):
+            picture = draw_vehicle(kind, zlib.crc32(f"{seed}/{kind}/{k}".encode()), SIZE * 2)
+            image.paste(picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), (x, y + TITLE + k * (SIZE + GAP)))
+    return image
+
+
+if __name__ == "__main__":
+    TARGET.parent.mkdir(exist_ok=True)
+    sheet().save(TARGET, quality=78, method=6)
+    print(f"Wrote {TARGET.name}, {TARGET.stat().st_size:,} bytes.")
