@@ -38,7 +38,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .core import VehicleError, in_notebook, only_one, progress, run_command, write_json
 
-# %% ../nbs/00_data.ipynb #d3fd9f56
+# %% ../nbs/00_data.ipynb #b1f78a42
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
@@ -46,7 +46,7 @@ def _subfolders(path: Path) -> dict[str, Path]:
     "The folders in `path` that can be classes: not hidden, and no link that leads back to where we stand."
     here, found = Path(os.path.realpath(path)), {}
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name == "__MACOSX" or not entry.is_dir():
+        if entry.name.startswith(".") or entry.name == "__MACOSX" or not os.path.isdir(entry.path):
             continue
         real = Path(os.path.realpath(entry.path))
         if real != here and real not in here.parents:
@@ -97,11 +97,11 @@ def raw_root(
     except PermissionError as error:
         raise VehicleError(f"There is no permission to look into {error.filename}.") from None
 
-# %% ../nbs/00_data.ipynb #e33574ce
+# %% ../nbs/00_data.ipynb #4fba6c75
 def _holds_pictures(path: Path) -> bool:
     "Does a picture lie directly in `path`?"
     for entry in os.scandir(path):
-        if entry.is_file() and not entry.name.startswith("."):
+        if os.path.isfile(entry.path) and not entry.name.startswith("."):
             try:
                 with open(entry.path, "rb") as file:
                     if picture_kind(file.read(32)):
@@ -120,7 +120,7 @@ def path_text(
     "The name as text that can be written anywhere: `/` between folders, bytes that are no UTF-8 as `\\xNN`."
     return os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
 
-# %% ../nbs/00_data.ipynb #22d71e32
+# %% ../nbs/00_data.ipynb #ade0f1fb
 def _look_at_entry(entry: os.DirEntry) -> tuple[str, bool]:
     "Why `entry` is no candidate (`''` if it is one), and whether it is a folder to walk into."
     if entry.name.startswith("."):
@@ -129,9 +129,9 @@ def _look_at_entry(entry: os.DirEntry) -> tuple[str, bool]:
         return "a file manager's own file", False
     if entry.is_dir(follow_symlinks=False):
         return "", True
-    if entry.is_dir():
+    if os.path.isdir(entry.path):  # not entry.is_dir(): that fails on a link which leads back to itself
         return "a link to a folder (not followed)", False
-    if entry.is_file():
+    if os.path.isfile(entry.path):
         return "", False
     if entry.is_symlink() and not os.path.exists(entry.path):
         return "a broken link", False
@@ -241,7 +241,7 @@ def what_is_it(
         return "a text file"
     return "an unknown format"
 
-# %% ../nbs/00_data.ipynb #ea0556de
+# %% ../nbs/00_data.ipynb #f43b5f55
 MAX_BYTES = 256 * 2**20  # a larger file is no photo
 MAX_PIXELS = 64_000_000  # what one picture may take when decoded: 8000×8000
 
@@ -251,11 +251,13 @@ def file_bytes(
 ) -> bytes:
     "All bytes of a regular file; anything that could block or fill the memory is refused with `BadImage`."
     try:
+        if os.path.isdir(path):
+            raise BadImage("a folder, not a picture")
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb") as file:
             info = os.fstat(handle)
             if not stat.S_ISREG(info.st_mode):
-                raise BadImage("not a regular file (a folder, a pipe, a socket or a device)")
+                raise BadImage("not a regular file (a pipe, a socket or a device)")
             if info.st_size > MAX_BYTES:
                 raise BadImage(f"too large: {info.st_size / 2**20:,.0f} MB, at most {MAX_BYTES // 2**20} MB are read")
             return file.read(MAX_BYTES + 1)

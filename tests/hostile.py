@@ -1,0 +1,202 @@
+"""Files as the web, cameras, file managers and enemies make them; each comes with what must become of it."""
+
+import functools
+import io
+import os
+import socket
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+USED = ""  # the file must be used; anything else is the beginning of the reason why it is set aside
+
+
+def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    "A smooth picture unlike that of any other seed: no two are near duplicates."
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def encode(img: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    "The bytes of an image file."
+    file = io.BytesIO()
+    img.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    "One chunk of a PNG file."
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_bomb(side: int = 50_000) -> bytes:
+    "A true PNG of `side`×`side` black pixels: 300 kB that want gigabytes."
+    row, pack = bytes(1 + (side + 7) // 8), zlib.compressobj(1)
+    data = b"".join(pack.compress(row) for _ in range(side)) + pack.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def text_bomb() -> bytes:
+    "A small PNG whose comment unpacks to 100 MB."
+    data = encode(picture(900), "PNG")
+    end = data.index(b"IDAT") - 4
+    return data[:end] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1)) + data[end:]
+
+
+def giant_jpeg() -> bytes:
+    "A JPEG that says it has 65,000×65,000 pixels."
+    data = bytearray(encode(picture(901)))
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", 65_000, 65_000)
+    return bytes(data)
+
+
+def ycck_jpeg(img: Image.Image) -> bytes:
+    "A JPEG of four channels Y, Cb, Cr, K, as Photoshop writes for printers; Pillow itself cannot write one."
+    inverse = Image.eval(img, lambda value: 255 - value).convert("YCbCr")
+    bands = [Image.eval(band, lambda value: 255 - value) for band in inverse.split()]  # Pillow inverts when it saves
+    data = encode(Image.merge("CMYK", [*bands, Image.new("L", img.size, 0)]), quality=95, subsampling=0)
+    marker = data.index(b"Adobe") + 11  # the transform byte: 0 is CMYK, 2 is YCCK
+    return data[:marker] + b"\x02" + data[marker + 1 :]
+
+
+def sixteen_bit(seed: int) -> bytes:
+    "A grey PNG of 16 bits a pixel."
+    grey = np.asarray(picture(seed).convert("L")).astype(np.uint16) * 257
+    return encode(Image.fromarray(grey), "PNG")
+
+
+def with_transparency(seed: int) -> bytes:
+    "A PNG whose left half is transparent, with garbage colours below."
+    img = picture(seed).convert("RGBA")
+    img.paste((255, 0, 255, 0), (0, 0, 80, 120))
+    return encode(img, "PNG")
+
+
+def oriented(img: Image.Image, orientation: int) -> bytes:
+    "A JPEG that shows `img` upright, taken by a camera held in one of eight ways."
+    stored = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    if orientation in stored:
+        img = img.transpose(stored[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(img, quality=95, subsampling=0, exif=exif)
+
+
+@functools.cache
+def byte_files() -> dict[str, tuple[bytes, str]]:
+    "Name: (bytes, what must become of the file)."
+    animation = [picture(seed) for seed in (40, 41, 42)]
+    jpeg, progressive = encode(picture(1)), encode(picture(2), progressive=True)
+    html = b"<!DOCTYPE html>\n<html><head><title>403 Forbidden</title></head></html>"
+    files = {
+        "zero bytes.jpg": (b"", "empty file"),
+        "cut.jpg": (jpeg[: len(jpeg) // 2], "cut off"),
+        "cut-progressive.jpg": (progressive[: len(progressive) // 2], "cut off"),
+        "header-only.jpg": (jpeg[:40], "cut off"),
+        "cut.png": (encode(picture(3), "PNG")[:4000], "cut off"),
+        "cut.webp": (encode(picture(4), "WEBP")[:900], "cut off"),
+        "cut.gif": (encode(picture(5).convert("P"), "GIF")[:3000], "cut off"),
+        "page.jpg": (html, "not a picture: an HTML page"),
+        "page2.png": (b"\n\n  <HTML><body>not found</body></HTML>", "not a picture: an HTML page"),
+        "words.png": (b"There is no picture here.\n", "not a picture: a text file"),
+        "drawing.jpg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not a picture: an SVG"),
+        "manual.jpg": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "not a picture: a PDF"),
+        "program.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
+        "movie.jpg": (b"\0\0\0\x18ftypisom" + bytes(100), "not a picture: a video"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not a picture: a Git LFS"),
+        "noise.jpg": (np.random.default_rng(0).bytes(5000), "not a picture: an unknown format"),
+        "starts-well.jpg": (b"\xff\xd8\xff\xe0" + bytes(500), "damaged"),
+        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC picture"),
+        "bomb.png": (png_bomb(), "too many pixels"),
+        "giant.jpg": (giant_jpeg(), "too many pixels"),
+        "comment-bomb.png": (text_bomb(), "damaged"),
+        "one-pixel.gif": (encode(Image.new("L", (1, 1)), "GIF"), "too small"),
+        "strip.png": (encode(picture(6, (1, 5000)), "PNG"), "too small"),
+        "long.png": (encode(picture(7, (20, 5000)), "PNG"), "too thin"),
+        "no suffix": (encode(picture(10)), USED),
+        "really a png.jpg": (encode(picture(11), "PNG"), USED),
+        "really a jpeg.txt": (encode(picture(12)), USED),
+        "cmyk.jpg": (encode(picture(13).convert("CMYK")), USED),
+        "ycck.jpg": (ycck_jpeg(picture(14)), USED),
+        "sixteen bit.png": (sixteen_bit(15), USED),
+        "palette.png": (encode(picture(16).convert("P"), "PNG"), USED),
+        "palette-transparent.png": (encode(picture(17).convert("P"), "PNG", transparency=3), USED),
+        "transparent.png": (with_transparency(18), USED),
+        "grey.jpg": (encode(picture(19).convert("L")), USED),
+        "one bit.png": (encode(picture(20).convert("1"), "PNG"), USED),
+        "animated.gif": (encode(animation[0], "GIF", save_all=True, append_images=animation[1:]), USED),
+        "animated.webp": (encode(picture(43), "WEBP", save_all=True, append_images=animation[1:]), USED),
+        "scan.tif": (encode(picture(21), "TIFF"), USED),
+        "bitmap.bmp": (encode(picture(22), "BMP"), USED),
+        "progressive.jpg": (encode(picture(23), progressive=True), USED),
+        "بِسيارة.jpg": (encode(picture(30)), USED),
+        "🚚🚌.jpg": (encode(picture(31)), USED),
+        "two\nlines.jpg": (encode(picture(32)), USED),
+        'quote",comma;.jpg': (encode(picture(33)), USED),
+        "=formula().jpg": (encode(picture(34)), USED),
+        "-rf.jpg": (encode(picture(35)), USED),
+        "é" * 125 + "x.jpg": (encode(picture(36)), USED),  # 255 bytes
+        "deep/er/nested.jpg": (encode(picture(37)), USED),
+        ".hidden.jpg": (encode(picture(38)), "hidden file"),
+        "._resource.jpg": (b"\0\5\x16\7", "hidden file"),
+        ".DS_Store": (b"\0\0\0\1Bud1", "hidden file"),
+        "Thumbs.db": (b"\xd0\xcf\x11\xe0", "a file manager's own file"),
+        "damaged-exif.jpg": (encode(picture(39), exif=b"Exif\0\0garbage garbage"), USED),
+    }
+    if "AVIF" in Image.registered_extensions().values():
+        files["new.avif"] = (encode(picture(24), "AVIF"), USED)
+        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "damaged")
+    for orientation in range(1, 9):
+        files[f"held-{orientation}.jpg"] = (oriented(picture(50 + orientation), orientation), USED)
+    return files
+
+
+def make_hostile(folder: Path) -> dict[str, str]:
+    "Fill `folder` with hostile files; returns `{name: what must become of it}`."
+    expected = {}
+    for name, (data, outcome) in byte_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        expected[name] = outcome
+    name = os.fsdecode(b"latin1-\xe9.jpg")  # a name that is no UTF-8
+    (folder / name).write_bytes(encode(picture(60)))
+    expected["latin1-\\xe9.jpg"] = USED
+    (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff")
+    os.truncate(folder / "huge.jpg", 2**38)  # 256 GB that occupy no disk
+    (folder / "locked.jpg").write_bytes(encode(picture(61)))
+    (folder / "locked.jpg").chmod(0)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "endless.jpg").symlink_to("/dev/zero")
+    (folder / "nowhere.jpg").symlink_to("no/such/file")
+    (folder / "loop-a.jpg").symlink_to("loop-b.jpg")
+    (folder / "loop-b.jpg").symlink_to("loop-a.jpg")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "up").symlink_to("..", target_is_directory=True)
+    (folder / "a folder.jpg").mkdir()  # empty, and named like a picture
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(folder)  # the path of a socket must be short
+        server.bind("socket.jpg")
+        os.chdir(here)
+    expected |= {
+        "huge.jpg": "too large",
+        "locked.jpg": USED if os.access(folder / "locked.jpg", os.R_OK) else "no permission",
+        "pipe.jpg": "not a regular file",
+        "endless.jpg": "not a regular file",
+        "socket.jpg": "not a regular file",
+        "nowhere.jpg": "a broken link",
+        "loop-a.jpg": "a broken link",
+        "loop-b.jpg": "a broken link",
+        "loop": "a link to a folder",
+        "up": "a link to a folder",
+    }
+    return expected
