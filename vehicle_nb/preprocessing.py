@@ -6,7 +6,7 @@
 __all__ = ['GREY', 'QUALITY', 'SPLITS', 'MIN_SIDE', 'MAX_ASPECT', 'COLUMNS', 'fit_image', 'save_picture', 'augment_image',
            'split_groups', 'assign_splits', 'make_manifest', 'preprocess', 'main']
 
-# %% ../nbs/02_preprocessing.ipynb #683bb7e2
+# %% ../nbs/02_preprocessing.ipynb #4d2a0ae3
 import hashlib
 import json
 import os
@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from .core import VehicleError, in_notebook, only_one, run_command, write_json, write_whole
-from .data import class_folders, disk_errors, list_files, map_files, path_text, raw_root, read_image
+from .data import class_folders, disk_errors, list_files, list_images, map_files, path_text, raw_root, read_image
 from .exploration import audit
 
 # %% ../nbs/02_preprocessing.ipynb #ea84e11a
@@ -69,7 +69,7 @@ def augment_image(
         img = img.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return img.rotate(rng.uniform(-degrees, degrees), Image.Resampling.BICUBIC, fillcolor=GREY)
 
-# %% ../nbs/02_preprocessing.ipynb #53ed568a
+# %% ../nbs/02_preprocessing.ipynb #539a09b1
 SPLITS = ("train", "val", "test")
 
 
@@ -78,7 +78,8 @@ def _first_fit(sizes: list[int], target: int) -> list[int]:
     taken, total = [], 0
     for i, size in enumerate(sizes):
         if total + size <= target:
-            taken, total = [*taken, i] if size else taken, total + size
+            taken.append(i)
+            total += size
     return taken
 
 # %% ../nbs/02_preprocessing.ipynb #825e55d6
@@ -95,12 +96,11 @@ def _closest(sizes: list[int], target: int) -> list[int]:
             best -= sizes[i - 1]
     return taken
 
-# %% ../nbs/02_preprocessing.ipynb #12446285
+# %% ../nbs/02_preprocessing.ipynb #57ab5775
 def _pick(sizes: list[int], target: int) -> list[int]:
     "Indices of `sizes` that sum to `target`, or nearly; early ones are preferred."
     taken = _first_fit(sizes, target)
-    missing = target - sum(sizes[i] for i in taken)
-    if missing <= (1 if taken else 0):
+    if sum(sizes[i] for i in taken) == target:
         return taken
     kept, chosen = taken[:-20], set(taken)  # take the last ones back and try all ways to do better
     pool = taken[-20:] + [i for i in range(len(sizes)) if i not in chosen][:200]
@@ -205,15 +205,13 @@ def _augment(source: Path, seed: int, copies: int) -> None:
             copy = augment_image(img, random.Random(f"{seed}:{source.stem}:{k}"))
             save_picture(copy, source.with_name(f"{source.stem}_aug{k}.jpg"))
 
-# %% ../nbs/02_preprocessing.ipynb #63b4fab2
+# %% ../nbs/02_preprocessing.ipynb #1c524123
 def _work_folder(
     dest: Path,  # what is going to be made
     settings: dict,  # what the finished pictures depend on
 ) -> Path:
     "The folder beside `dest` that keeps finished work over an interruption; other settings start afresh."
     work = dest.parent / f".{dest.name}.work"
-    if (work / "old").exists() and not dest.exists():  # killed between the two renames of `_publish`
-        os.replace(work / "old", dest)
     known = work / "settings.json"
     if not known.exists() or json.loads(known.read_text()) != settings:
         shutil.rmtree(work, ignore_errors=True)
@@ -222,6 +220,14 @@ def _work_folder(
     for name in ("new", "old"):
         shutil.rmtree(work / name, ignore_errors=True)
     return work
+
+
+def _rescue(dest: Path) -> None:
+    "Bring the old set back if a run was killed between the two renames of `_publish`."
+    old = dest.parent / f".{dest.name}.work" / "old"
+    if old.exists() and not dest.exists():
+        with disk_errors(dest), only_one(dest):
+            os.replace(old, dest)
 
 
 def _publish(work: Path, dest: Path) -> None:
@@ -302,7 +308,21 @@ def _build(
     write_json(work / "new" / "config.json", config)
     return config
 
-# %% ../nbs/02_preprocessing.ipynb #2ac8bca1
+# %% ../nbs/02_preprocessing.ipynb #f88a4598
+def _check_classes(table: pd.DataFrame, classes: list[str], raw: Path) -> None:
+    "Each class needs a picture that can be used."
+    for name in classes:
+        mine = table[table["class"] == name]
+        if not (mine["reason"] == "").any():
+            why = f"all {len(mine)} files were set aside, such as {mine['path'].iloc[0]}: {mine['reason'].iloc[0]}"
+            raise VehicleError(_no_picture(name, raw, why))
+
+
+def _no_picture(name: str, raw: Path, why: str) -> str:
+    "The sentence for a class that nothing can be learnt about."
+    return f"The class {name} in {raw} has no picture that can be used ({why}). Add pictures or remove the folder."
+
+# %% ../nbs/02_preprocessing.ipynb #d2a4356c
 def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, augment: int) -> None:
     "Refuse what cannot work before anything is written."
     if not 16 <= size <= 1024:
@@ -311,24 +331,15 @@ def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, 
         raise VehicleError(f"--val {val} and --test {test} must be above 0 and leave something for training.")
     if augment < 0:
         raise VehicleError(f"--augment is {augment}: it is the number of extra copies, 0 or more.")
-    class_folders(raw)
+    filled = {name for name, _ in list_images(raw)}
+    for name in class_folders(raw):
+        if name not in filled:
+            raise VehicleError(_no_picture(name, raw, "it is empty"))
     real_raw, real_dest = Path(os.path.realpath(raw)), Path(os.path.realpath(dest))
     if real_raw == real_dest or real_raw in real_dest.parents or real_dest in real_raw.parents:
         raise VehicleError(f"The raw folder {raw} and the result {dest} must lie beside each other, not inside.")
     if dest.exists() and not (dest.is_dir() and ((dest / "config.json").exists() or not any(dest.iterdir()))):
         raise VehicleError(f"{dest} exists and is no processed set, so it is not replaced. Choose another --dest.")
-
-# %% ../nbs/02_preprocessing.ipynb #4f61240c
-def _check_classes(table: pd.DataFrame, classes: list[str], raw: Path) -> None:
-    "Each class needs a picture that can be used."
-    for name in classes:
-        mine = table[table["class"] == name]
-        if not (mine["reason"] == "").any():
-            why = f"all {len(mine)} files in it were set aside, the first because: {mine['reason'].iloc[0]}"
-            why = why if len(mine) else "it is empty"
-            raise VehicleError(
-                f"The class {name} in {raw} has no picture that can be used ({why}). Add pictures or remove the folder."
-            )
 
 # %% ../nbs/02_preprocessing.ipynb #13bcc418
 def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
@@ -353,7 +364,7 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
     processed = "" if dest == Path("data/processed") else f" --processed {dest}"
     return "\n".join([*lines, f"Next: accelerate launch -m vehicle_nb.train{processed}"])
 
-# %% ../nbs/02_preprocessing.ipynb #5e44fca7
+# %% ../nbs/02_preprocessing.ipynb #7513c61d
 def preprocess(
     raw: str = "data/raw",  # the raw folder: one folder of pictures for each class
     dest: str = "data/processed",  # the processed set; one that is there already is replaced
@@ -368,6 +379,7 @@ def preprocess(
 ) -> Path:
     "Turn a folder of anything into clean pictures of one size, split into train, val and test without leaks."
     raw, dest = Path(raw), Path(dest)
+    _rescue(dest)
     _check_arguments(raw, dest, size, val, test, augment)
     with disk_errors(dest), only_one(dest):
         work = _work_folder(dest, {"version": 1, "size": size, **QUALITY})
