@@ -11,19 +11,16 @@ a temporary folder.
 import argparse
 import os
 import random
-import resource
 import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vehicle_nb import exploration
 from vehicle_nb.data import list_images, read_image
-from vehicle_nb.exploration import audit, close_pairs
+from vehicle_nb.exploration import audit
 
 # --- planting ---------------------------------------------------------------------------------------------------------
 

@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['THUMB', 'CHROMA', 'EMPTY', 'JOURNAL', 'BANDS', 'RADIUS', 'SKETCH', 'WINDOWS', 'LIKELY', 'SAME', 'SAME_SHAPE',
-           'MARKED', 'FLAT', 'ANSWERS', 'COLUMNS', 'tiny', 'window_weights', 'cut', 'hash_views', 'bit_count',
-           'close_pairs', 'details', 'sketches', 'candidates', 'align', 'compare', 'same_picture', 'Groups',
-           'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit']
+           'MARKED', 'FLAT', 'ANSWERS', 'CONFLICT', 'COLUMNS', 'FEATURE_SIDE', 'HOW_TO_GET_WEIGHTS', 'tiny',
+           'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches', 'candidates',
+           'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit',
+           'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups',
+           'pretrained', 'extract_features', 'find_suspects', 'report_html', 'write_report', 'summary', 'explore',
+           'main']
 
-# %% ../nbs/01_exploration.ipynb #0576cfe4
+# %% ../nbs/01_exploration.ipynb #ba91b147
 import base64
 import csv
 import hashlib
@@ -16,8 +19,9 @@ import html
 import io
 import json
 import os
+import sys
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -29,7 +33,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .core import PALETTE, VehicleError, house_style, in_notebook, only_one, progress, run_command, write_whole
+from .core import PALETTE, VehicleError, house_style, in_notebook, only_one, progress, run_command, show_images, write_whole
 from vehicle_nb.data import (
     BadImage,
     class_folders,
@@ -81,7 +85,7 @@ def _lost(path: Path) -> dict:
     "The facts of a file on which a worker process died."
     return EMPTY | {"reason": "crashes the decoder (or needs more memory than there is)"}
 
-# %% ../nbs/01_exploration.ipynb #3b6f82bf
+# %% ../nbs/01_exploration.ipynb #e935ca68
 JOURNAL = {"audit": 1, "pillow": Image.__version__}  # another decoder may read what this one could not
 
 
@@ -102,11 +106,14 @@ def _read_journal(journal: Path) -> dict:
             if json.loads(file.readline() or b"0") != JOURNAL:
                 return {}
             for line in file:
-                name, key, facts, packed = json.loads(line)
-                if packed:
-                    facts["tiny"] = zlib.decompress(base64.b64decode(packed))
-                known[name] = key, facts
-    except (OSError, ValueError, TypeError, zlib.error):
+                try:
+                    name, key, facts, packed = json.loads(line)
+                    if packed:
+                        facts["tiny"] = zlib.decompress(base64.b64decode(packed))
+                    known[name] = key, facts
+                except (ValueError, TypeError, zlib.error):
+                    continue
+    except (OSError, ValueError):
         pass
     return known
 
@@ -117,7 +124,7 @@ def _journal_line(name: str, key: str, facts: dict) -> bytes:
     plain = {name: value for name, value in facts.items() if name != "tiny"}
     return json.dumps([name, key, plain, packed]).encode() + b"\n"
 
-# %% ../nbs/01_exploration.ipynb #73bee12c
+# %% ../nbs/01_exploration.ipynb #5ca3bcb0
 def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each, journal: Path | None):
     "Yield `(path, facts)` for all files; what the journal holds is not read again, what is new is added to it."
     names = {path: path_text(path.relative_to(root)) for path in files}
@@ -126,23 +133,26 @@ def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each,
     done = {path: known[names[path]][1] for path in files if known.get(names[path], ("",))[0] == keys[path] != ""}
     del known
     yield from done.items()
-    with open(journal or os.devnull, "ab" if done else "wb", buffering=2**20) as file:
+    if done:
+        _mend(journal)
+    with open(journal or os.devnull, "ab" if done else "wb") as file:
         if not done:
             file.write(json.dumps(JOURNAL).encode() + b"\n")
-        elif journal:
-            _mend(journal)
         left = [path for path in files if path not in done]
         for path, facts in map_files(partial(_facts, each=each), left, workers, "reading", show_progress, lost=_lost):
             if facts["sha256"] and keys[path]:
                 file.write(_journal_line(names[path], keys[path], facts))
+                file.flush()  # a kill at any moment costs no more than what was in work
             yield path, facts
 
 
 def _mend(journal: Path) -> None:
     "Cut off a last line that a kill left unfinished, so that the next record starts on a line of its own."
-    data = journal.read_bytes()
-    if not data.endswith(b"\n"):
-        os.truncate(journal, data.rfind(b"\n") + 1)
+    with open(journal, "rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 2**20))  # a record has a few kilobytes
+        tail = file.read()
+        file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
 # %% ../nbs/01_exploration.ipynb #76c54ffe
 @cache
@@ -435,7 +445,7 @@ class Groups:
         self.above[j] = i
         return i != j
 
-# %% ../nbs/01_exploration.ipynb #4a6dbd6e
+# %% ../nbs/01_exploration.ipynb #7687fa0f
 FLAT = 1.0  # grey levels: pictures with less detail than this have a hash of noise
 
 
@@ -451,7 +461,7 @@ def _verify(rows: np.ndarray, pairs: pd.DataFrame, groups: Groups, show_progress
         same, like = same_picture(rows[i[part]], rows[j[part]], WINDOWS[window[part]], mirrored[part])
         for k, likeness in zip(part[same], like[same], strict=True):
             if groups.join(int(i[k]), int(j[k])):
-                joined.append((int(i[k]), int(j[k]), float(likeness), bool(mirrored[k])))
+                joined.append((int(i[k]), int(j[k]), round(float(likeness), 3), bool(mirrored[k])))
     return joined
 
 
@@ -488,8 +498,9 @@ def near_duplicates(
     found = np.array([groups.find(i) for i in range(len(rows))], np.int64)
     return found, pd.DataFrame(joined, columns=["i", "j", "likeness", "mirrored"])
 
-# %% ../nbs/01_exploration.ipynb #fa5858ce
+# %% ../nbs/01_exploration.ipynb #d1352e4d
 ANSWERS = ("keep", "move", "drop")
+CONFLICT = "same picture under two classes"
 
 
 def read_answers(
@@ -532,7 +543,7 @@ def _wrong_answer(name: str, answer: str, where: str, classes, answers: dict) ->
         return f"there are two different answers for {name}."
     return ""
 
-# %% ../nbs/01_exploration.ipynb #117fc888
+# %% ../nbs/01_exploration.ipynb #da794892
 def decide(
     table: pd.DataFrame,  # columns path, folder, sha256, group, problem
     answers: dict[str, tuple[str, str]] | None = None,  # from `read_answers`
@@ -544,7 +555,8 @@ def decide(
     told = [answers.get(text, ("", "")) for text in texts]
     table["answer"] = [answer for answer, _ in told]
     table["class"] = [w if a == "move" else c for (a, w), c in zip(told, table["folder"], strict=True)]
-    table["reason"] = table["problem"].where(table["problem"] != "", (table["answer"] == "drop").map({True: "dropped by hand", False: ""}))
+    dropped = (table["answer"] == "drop").map({True: "dropped by hand", False: ""})
+    table["reason"] = table["problem"].where(table["problem"] != "", dropped)
     usable = table[table["reason"] == ""]
     reasons = {}
     for _, members in usable[usable["group"].duplicated(keep=False)].groupby("group"):
@@ -563,7 +575,7 @@ def _group_reasons(members: pd.DataFrame, texts: list[str]) -> dict[int, str]:
         for row in members.index.difference(judged.index):
             if settled != {members.at[row, "class"]}:
                 other = next(i for i in members.index if members.at[i, "class"] != members.at[row, "class"])
-                reasons[row] = f"same picture under two classes: {', '.join(homes)} (see {texts[other]})"
+                reasons[row] = f"{CONFLICT}: {', '.join(homes)} (see {texts[other]})"
     left = members.drop(index=list(reasons))
     left = left.loc[[*left.index.intersection(judged.index), *left.index.difference(judged.index)]]
     first = {}
@@ -573,7 +585,7 @@ def _group_reasons(members: pd.DataFrame, texts: list[str]) -> dict[int, str]:
         first.setdefault(key, row)
     return reasons
 
-# %% ../nbs/01_exploration.ipynb #3d9088c2
+# %% ../nbs/01_exploration.ipynb #d863e450
 @dataclass
 class Audit:
     "What an audit found."
@@ -583,11 +595,22 @@ class Audit:
     pairs: pd.DataFrame  # near duplicates: path, other, likeness, mirrored
     classes: list[str] = field(default_factory=list)  # the names of the class folders
 
+    @property
+    def usable(self) -> pd.DataFrame:
+        "The rows of `table` that are not set aside."
+        return self.table[self.table["reason"] == ""]
+
+    def groups(self) -> list[pd.DataFrame]:
+        "The rows of each group of several equal or nearly equal pictures, the largest first."
+        rows = self.table[self.table["group"] != ""]
+        rows = rows[rows["group"].duplicated(keep=False)]
+        return sorted((members for _, members in rows.groupby("group")), key=lambda g: (-len(g), g["path"].min()))
+
     def paths(self, rows=None) -> list[Path]:
         "Where the files of `rows` (an index of `table`, None for all) lie."
         return [self.raw / path for path in self.table["path"].loc[rows if rows is not None else slice(None)]]
 
-# %% ../nbs/01_exploration.ipynb #e2e237f7
+# %% ../nbs/01_exploration.ipynb #9ab77205
 def audit(
     raw: str | Path,  # the raw folder: one folder of pictures for each class
     workers: int | None = None,  # processes; None for one a core
@@ -601,7 +624,10 @@ def audit(
     told = read_answers(answers, classes) if answers else {}
     listed = list_files(raw)
     files = [path for _, path, reason in listed if not reason]
-    rows = {path: {"path": path.relative_to(root).as_posix(), "folder": name, **EMPTY, "problem": reason} for name, path, reason in listed}
+    rows = {
+        path: {"path": path.relative_to(root).as_posix(), "folder": name, **EMPTY, "problem": reason}
+        for name, path, reason in listed
+    }
     thumbs, where = np.zeros((len(files), THUMB * THUMB + 2 * CHROMA * CHROMA), np.uint8), {}
     places = {path: n for n, path in enumerate(files)}
     for path, facts in _read_all(files, root, workers, show_progress, each, journal):
@@ -632,3 +658,653 @@ def _groups(table: pd.DataFrame, thumbs: np.ndarray, spots: np.ndarray, show_pro
     names = dict(zip(shas, (sha[:16] for sha in shas[found]), strict=True))
     pairs = pairs.assign(path=paths[pairs["i"]], other=paths[pairs["j"]])
     return [names.get(sha, "") for sha in table["sha256"]], pairs[["path", "other", "likeness", "mirrored"]]
+
+# %% ../nbs/01_exploration.ipynb #87dea457
+def plot_counts(
+    table: pd.DataFrame,  # `Audit.table`
+    ax=None,  # where to draw; None for a new figure
+):
+    "How many pictures each class has, and how many of its files were set aside; returns the axes."
+    import matplotlib.pyplot as plt
+
+    counts = pd.crosstab(table["class"], table["reason"] == "").reindex(columns=[True, False], fill_value=0)
+    counts = counts[counts.index != ""].sort_values(True)
+    ax = ax or plt.subplots(figsize=(5.5, 1.4 + 0.24 * len(counts)))[1]
+    ax.barh(counts.index, counts[True], label="to use")
+    ax.barh(counts.index, counts[False], left=counts[True], label="set aside", color=PALETTE[1])
+    ax.bar_label(ax.containers[0], counts[True], label_type="center", color="white", fontsize=8)
+    ax.grid(axis="y", visible=False)
+    ax.set(title="Pictures of each class", xlabel="files")
+    ax.legend(loc="lower right")
+    return ax
+
+# %% ../nbs/01_exploration.ipynb #cb1e8ed8
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    "The rows of files that are pictures."
+    return table[table["width"] > 0]
+
+
+def plot_sizes(
+    table: pd.DataFrame,  # `Audit.table`
+    side: int = 224,  # the side that pictures are going to be resized to
+    ax=None,  # where to draw; None for a new figure
+):
+    "Width against height of every picture, on logarithmic axes; returns the axes."
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    ax = ax or plt.subplots(figsize=(4.6, 4.2))[1]
+    rows = _readable(table)
+    ax.scatter(rows["width"], rows["height"], s=14, alpha=0.35, linewidths=0)
+    low, high = 0.8 * min(rows["width"].min(), rows["height"].min(), side), 1.25 * rows[["width", "height"]].to_numpy().max()
+    for name, aspect in (("1:1", 1), ("16:9", 16 / 9), ("9:16", 9 / 16)):
+        ax.plot([low, high], [low / aspect, high / aspect], lw=0.8, color="grey", zorder=0)
+        top = min(high, high * aspect)
+        ax.annotate(name, (top, top / aspect), color="grey", fontsize=8, ha="right", va="top")
+    ax.axvline(side, ls=":", color=PALETTE[3])
+    ax.axhline(side, ls=":", color=PALETTE[3])
+    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+    ax.set(title="Sizes", xlabel="width (pixels)", ylabel=f"height (pixels); dotted: {side}")
+    return ax
+
+# %% ../nbs/01_exploration.ipynb #247b81a2
+def plot_formats(
+    table: pd.DataFrame,  # `Audit.table`
+    ax=None,  # where to draw; None for a new figure
+):
+    "What the files really are, whatever their names say; returns the axes."
+    import matplotlib.pyplot as plt
+
+    counts = table["format"].replace("", "no picture").value_counts()[::-1]
+    ax = ax or plt.subplots(figsize=(5.5, 1.2 + 0.35 * len(counts)))[1]
+    bars = ax.barh(counts.index, counts, color=[PALETTE[1] if name == "no picture" else PALETTE[0] for name in counts.index])
+    ax.bar_label(bars, padding=3, fontsize=8)
+    ax.grid(axis="y", visible=False)
+    ax.margins(x=0.12)
+    ax.set(title="Formats, judged by content", xlabel="files")
+    return ax
+
+
+def plot_bytes(
+    table: pd.DataFrame,  # `Audit.table`
+    ax=None,  # where to draw; None for a new figure
+):
+    "How heavy the pictures are; returns the axes."
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    ax = ax or plt.subplots(figsize=(5.5, 3))[1]
+    sizes = _readable(table)["bytes"] / 1000
+    edges = np.geomspace(max(0.05, sizes.min() * 0.9), sizes.max() * 1.1, 30)
+    ax.hist(sizes, bins=edges)
+    ax.axvline(sizes.median(), ls=":", color=PALETTE[3], label=f"median {sizes.median():,.0f} kB")
+    ax.set(xscale="log", title="File sizes", xlabel="kilobytes (logarithmic)", ylabel="pictures")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.legend()
+    return ax
+
+# %% ../nbs/01_exploration.ipynb #345856c9
+def _look(path: Path, side: int) -> Image.Image | None:
+    "A picture of at most `side` pixels, or None where there is none any more."
+    try:
+        img = read_image(path, side)
+    except BadImage:
+        return None
+    img.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return img
+
+
+def mean_images(
+    audit: Audit,  # what an audit found
+    per_class: int = 60,  # pictures of each class to take the mean of
+    side: int = 96,  # of the result, in pixels
+) -> dict[str, np.ndarray]:  # uint8, side×side×3
+    "The mean picture of each class: what it shares beyond its vehicles, a white background for example."
+    means = {}
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for name, rows in audit.usable.groupby("class"):
+            rows = rows.iloc[:: max(1, len(rows) // per_class)]
+            shown = [img for img in pool.map(partial(_look, side=2 * side), audit.paths(rows.index)) if img]
+            if shown:
+                means[name] = np.mean([np.asarray(img.resize((side, side))) for img in shown], axis=0).astype(np.uint8)
+    return means
+
+
+def plot_means(
+    audit: Audit,  # what an audit found
+    per_class: int = 60,  # pictures of each class to take the mean of
+):
+    "Draw the mean picture of each class; returns the axes."
+    means = mean_images(audit, per_class)
+    return show_images(means.values(), list(means), cols=min(7, len(means)), size=1.4, title="The mean picture of each class")
+
+# %% ../nbs/01_exploration.ipynb #4caf4fbb
+def plot_groups(
+    audit: Audit,  # what an audit found
+    most: int = 6,  # groups to draw
+    cols: int = 5,  # pictures of a group to draw
+):
+    "Draw groups of equal or nearly equal pictures, a row a group; returns the axes."
+    import matplotlib.pyplot as plt
+
+    groups = audit.groups()[:most]
+    fig, axes = plt.subplots(max(1, len(groups)), cols, figsize=(1.7 * cols, 1.5 * max(1, len(groups)) + 0.4), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for row, members in zip(axes, groups, strict=False):
+        for ax, i in zip(row, members.index, strict=False):
+            img = _look(audit.raw / members.at[i, "path"], 160)
+            if img:
+                ax.imshow(img)
+            ax.set_title(members.at[i, "class"], fontsize=9, fontweight="normal")
+        if len(members) > cols:
+            row[-1].set_title(f"… {len(members) - cols} more", fontsize=9, fontweight="normal")
+    fig.suptitle("The same picture, again and again" if groups else "No picture comes twice", fontweight="bold")
+    return axes
+
+# %% ../nbs/01_exploration.ipynb #ba846262
+FEATURE_SIDE = 160  # pixels: large enough to tell a bus from a truck, and twice as fast as 224
+
+
+def pretrained(
+    weights: str | Path,  # a file of a torchvision network's weights, or "imagenet" to download those of mobilenet_v2
+    device: str = "cpu",  # where the network runs
+):
+    "A function from pictures (N×3×S×S in [-1, 1]) to features (N×D): a network of torchvision without its last layer."
+    import torch
+    from torchvision import models
+
+    arch = _arch_of(weights, models.list_models(module=models))
+    model = models.get_model(arch, weights=None)
+    _fill(model, _read_weights(weights, arch), weights)
+    if arch.startswith("squeezenet"):  # its last layer is a convolution
+        model.classifier = torch.nn.AdaptiveAvgPool2d(1)
+    else:
+        last = [name for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)][-1]
+        model.set_submodule(last, torch.nn.Identity())
+    model = model.eval().to(device)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]  # what ImageNet networks were fed with
+    std = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
+    return lambda xb: model((xb * 0.5 + 0.5 - mean) / std).flatten(1)
+
+# %% ../nbs/01_exploration.ipynb #ad7ecdb8
+def _arch_of(weights: str | Path, known: list[str]) -> str:
+    "The architecture that a weights file is for, told by its name."
+    if str(weights) == "imagenet":
+        return "mobilenet_v2"
+    name = Path(weights).name.lower().replace("-", "_")
+    found = [arch for arch in known if arch in name]
+    if not found:
+        raise VehicleError(
+            f"The name of {weights} does not tell which network it is for. Rename it to begin with the name that "
+            "torchvision gives the network, such as mobilenet_v2-mine.safetensors."
+        )
+    return max(found, key=len)
+
+
+def _read_weights(weights: str | Path, arch: str) -> dict:
+    "The tensors of a weights file; nothing in it is ever executed."
+    import torch
+    from safetensors.torch import load_file
+    from torchvision import models
+
+    try:
+        if str(weights) == "imagenet":
+            return models.get_model_weights(arch).DEFAULT.get_state_dict(progress=True, check_hash=True)
+        if not Path(weights).is_file():
+            raise VehicleError(f"There is no weights file {weights}. {HOW_TO_GET_WEIGHTS}")
+        if Path(weights).suffix == ".safetensors":
+            return load_file(weights)
+        return torch.load(weights, map_location="cpu", weights_only=True)
+    except VehicleError:
+        raise
+    except Exception as error:  # no network, a cut-off file, a pickle that wants to run code
+        what = "could not be downloaded" if str(weights) == "imagenet" else "is no file of network weights"
+        raise VehicleError(f"{weights} {what} ({str(error).splitlines()[0][:120]}). {HOW_TO_GET_WEIGHTS}") from None
+
+
+HOW_TO_GET_WEIGHTS = (
+    "With a network, --weights imagenet downloads 14 MB; without, copy a torchvision file such as "
+    "mobilenet_v2-7ebf99e0.pth from a machine that has one, and name it after --weights."
+)
+
+
+def _fill(model, state: dict, weights: str | Path) -> None:
+    "Load what fits; only the last layer, which is not used, may be missing or of another size."
+    own = model.state_dict()
+    state = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if any(name.split(".")[0] not in ("classifier", "fc", "head", "heads") for name in missing):
+        raise VehicleError(f"{weights} does not hold the weights of the network that its name tells: {missing[0]} is missing.")
+    model.load_state_dict(state, strict=False)
+
+# %% ../nbs/01_exploration.ipynb #54e86b85
+def extract_features(
+    paths: list[Path],  # picture files that can be read
+    net,  # a function (or module) from N×3×S×S pictures in [-1, 1] to N×D features
+    side: int = FEATURE_SIDE,  # S, in pixels
+    device: str = "cpu",  # where `net` runs
+    show_progress: bool = True,  # draw a progress bar
+) -> np.ndarray:  # float32, N×D
+    "What a network sees in each picture, as a vector; a picture that vanished gives zeros."
+    import torch
+
+    def pixels(path):
+        img = _look(path, 2 * side) or Image.new("RGB", (side, side))
+        return np.asarray(img.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+    batches, found = [paths[i : i + 32] for i in range(0, len(paths), 32)], []
+    with ThreadPoolExecutor(cpu_count()) as pool, torch.inference_mode():
+        waiting = [pool.submit(pixels, path) for path in paths[:64]]  # decode the next batch while this one is computed
+        for n, batch in enumerate(progress(batches, "features", unit="batch", disable=not show_progress)):
+            ready, waiting = waiting[: len(batch)], waiting[len(batch) :]
+            waiting += [pool.submit(pixels, path) for path in paths[32 * n + 64 : 32 * n + 96]]
+            xb = torch.from_numpy(np.stack([task.result() for task in ready])).to(device).permute(0, 3, 1, 2)
+            found.append(net(xb.float() / 127.5 - 1).float().cpu().numpy())
+    return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+
+# %% ../nbs/01_exploration.ipynb #d3e9df76
+def _compact(features: np.ndarray, most: int = 256) -> np.ndarray:
+    "Features of about unit length around 0, in at most `most` directions: those in which they vary most."
+    x = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+    x = (x - x.mean(0)).astype(np.float32)
+    if x.shape[1] > most:
+        _, directions = np.linalg.eigh(x.T @ x)
+        x = x @ directions[:, -most:]
+    return x / max(1e-9, float(np.sqrt((x * x).sum(1).mean())))
+
+
+def _neighbours_say(x: np.ndarray, y: np.ndarray, groups: np.ndarray, n_classes: int, k: int = 10) -> np.ndarray:
+    "Votes of the `k` most similar pictures of other groups, as shares of 1 (N×C)."
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+    votes = np.zeros((len(x), n_classes), np.float32)
+    for at in range(0, len(x), 1024):
+        like = unit[at : at + 1024] @ unit.T
+        like[groups[at : at + 1024, None] == groups[None]] = -1  # a copy of a wrong label does not make it right
+        near = np.argpartition(-like, min(k, len(x) - 1), axis=1)[:, :k]
+        weight = np.maximum(np.take_along_axis(like, near, 1), 1e-3) ** 2
+        np.add.at(votes, (np.arange(at, at + len(near))[:, None], y[near]), weight)
+    return votes / votes.sum(1, keepdims=True)
+
+
+def _others_say(x: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int) -> np.ndarray:
+    "For each picture, the probabilities (N×C) given by a linear classifier that was trained without its fold."
+    import torch
+
+    probs = np.zeros((len(x), n_classes), np.float32)
+    xs, ys = torch.from_numpy(8 * x), torch.from_numpy(y)
+    for fold in np.unique(folds):
+        train = torch.from_numpy(folds != fold)
+        weight = torch.zeros(x.shape[1] + 1, n_classes, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight], max_iter=60, line_search_fn="strong_wolfe")
+
+        def loss(train=train, weight=weight, optimizer=optimizer):
+            optimizer.zero_grad()
+            logits = xs[train] @ weight[:-1] + weight[-1]
+            value = torch.nn.functional.cross_entropy(logits, ys[train]) + 0.005 * (weight[:-1] ** 2).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        with torch.no_grad():
+            probs[folds == fold] = (xs[~train] @ weight[:-1] + weight[-1]).softmax(1).numpy()
+    return probs
+
+# %% ../nbs/01_exploration.ipynb #c1a11609
+def _folds(y: np.ndarray, groups: np.ndarray, n: int = 5) -> np.ndarray:
+    "A fold for each picture: a group lies in one fold whole, each class is spread over all folds."
+    folds, count, home = np.zeros(len(y), np.int64), Counter(), {}
+    for i in sorted(range(len(y)), key=lambda i: (y[i], hashlib.sha256(str(groups[i]).encode()).digest())):
+        if groups[i] not in home:
+            home[groups[i]] = count[y[i]] % n
+            count[y[i]] += 1
+        folds[i] = home[groups[i]]
+    return folds
+
+
+def find_suspects(
+    table: pd.DataFrame,  # rows of `Audit.table`: the columns path, class, group are used
+    features: np.ndarray,  # N×D: what a network sees in each picture
+) -> pd.DataFrame:  # columns path, class, suggested, doubt (0 to 1, above 0.5: others speak against the label)
+    "All pictures, the most doubtful label first: judged by their neighbours and by a classifier that never saw them."
+    names, y = np.unique(table["class"].to_numpy(), return_inverse=True)
+    groups = table["group"].to_numpy()
+    x = _compact(np.asarray(features, np.float32))
+    votes = (_neighbours_say(x, y, groups, len(names)) + _others_say(x, y, _folds(y, groups), len(names))) / 2
+    rows = np.arange(len(y))
+    own = votes[rows, y]
+    votes[rows, y] = -1
+    best = votes.argmax(1)
+    doubt = (1 - own + votes[rows, best]) / 2
+    few = pd.Series(groups).groupby(y).nunique().reindex(range(len(names))).to_numpy() < 5
+    doubt[few[y]] = 0  # too few pictures to know what the class looks like
+    found = table[["path", "class"]].assign(suggested=names[best], doubt=doubt.round(4))
+    return found.sort_values(["doubt", "path"], ascending=[False, True])
+
+# %% ../nbs/01_exploration.ipynb #3327027c
+def _data_url(img: Image.Image) -> str:
+    "A picture as text that a web page can hold."
+    out = io.BytesIO()
+    img.convert("RGB").save(out, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _figure(draw, *args, alt: str) -> str:
+    "A plot as an HTML image."
+    import matplotlib.pyplot as plt
+
+    axes = draw(*args)
+    fig = np.ravel(axes)[0].figure
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=110)
+    plt.close(fig)
+    data = base64.b64encode(out.getvalue()).decode()
+    return f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></figure>'
+
+# %% ../nbs/01_exploration.ipynb #ffa44dfe
+def _cards(audit: Audit, rows: pd.DataFrame, notes: dict, suggested: dict) -> str:
+    "Pictures with the question what is to become of them; `notes` and `suggested` by row."
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        images = list(pool.map(partial(_look, side=200), audit.paths(rows.index)))
+    cards = []
+    for i, img in zip(rows.index, images, strict=True):
+        path, name = html.escape(path_text(rows.at[i, "path"]), quote=True), html.escape(rows.at[i, "folder"])
+        goal, answer = suggested.get(i, ""), rows.at[i, "answer"]
+        goal = rows.at[i, "class"] if answer == "move" else goal
+        options = "".join(
+            f"<option{' selected' if c == goal else ''}>{html.escape(c)}</option>" for c in audit.classes if c != rows.at[i, "folder"]
+        )
+        buttons = "".join(
+            f'<label><input type="radio" name="a{i}" value="{a}"{" checked" if a == answer else ""}>{a}</label>' for a in ANSWERS
+        )
+        shown = f'<img alt="" src="{_data_url(img)}">' if img else "<p>no longer there</p>"
+        cards.append(
+            f'<form class="card" data-path="{path}">{shown}<b>{name}</b><p>{html.escape(notes.get(i, ""))}</p>'
+            f'<div>{buttons}</div><select aria-label="class to move to">{options}</select>'
+            f"<small>{path}</small></form>"
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+# %% ../nbs/01_exploration.ipynb #86a13df1
+def _group_section(audit: Audit, most: int = 40) -> str:
+    "Groups of equal or nearly equal pictures of one class, as rows of small pictures."
+    groups = [members for members in audit.groups() if members["class"].nunique() == 1]
+    if not groups:
+        return "<p>None.</p>"
+    parts = []
+    for members in groups[:most]:
+        shown = [_look(path, 110) for path in audit.paths(members.index[:8])]
+        pictures = "".join(f'<img alt="" src="{_data_url(img)}">' for img in shown if img)
+        names = ", ".join(html.escape(path_text(path)) for path in members["path"][:8])
+        more = f" and {len(members) - 8} more" if len(members) > 8 else ""
+        parts.append(f'<div class="strip">{pictures}<small>{names}{more}</small></div>')
+    if len(groups) > most:
+        parts.append(f"<p>… and {len(groups) - most} more groups in duplicates.csv and files.csv.</p>")
+    return "".join(parts)
+
+
+def _conflict_section(audit: Audit, most: int = 60) -> str:
+    "Pictures that lie under several classes, to be judged."
+    rows = audit.table[audit.table["reason"].str.startswith(CONFLICT)]
+    rows = rows.sort_values(["group", "path"])
+    if not len(rows):
+        return "<p>None.</p>"
+    more = f"<p>The first {most} of {len(rows)}; all are in files.csv.</p>" if len(rows) > most else ""
+    return more + _cards(audit, rows[:most], dict(zip(rows.index, rows["reason"], strict=True)), {})
+
+
+def _suspect_section(audit: Audit, suspects: pd.DataFrame | None, most: int = 120) -> str:
+    "The most doubtful labels, to be judged."
+    if suspects is None:
+        return f"<p>Skipped: nobody told which network is to look at the pictures. {html.escape(HOW_TO_GET_WEIGHTS)}</p>"
+    first = suspects[: min(most, max(12, round(0.06 * len(suspects))))]
+    notes = {i: f"looks like {name} (doubt {doubt:.0%})" for i, name, doubt in first[["suggested", "doubt"]].itertuples()}
+    return _cards(audit, audit.table.loc[first.index], notes, dict(first["suggested"]))
+
+
+def _aside_section(audit: Audit, most: int = 500) -> str:
+    "A table of the files that were set aside, with reasons."
+    rows = audit.table[audit.table["reason"] != ""]
+    if not len(rows):
+        return "<p>None: every file is a picture to use.</p>"
+    lines = "".join(
+        f"<tr><td>{html.escape(path_text(path))}<td>{html.escape(reason)}"
+        for path, reason in rows[["path", "reason"]][:most].itertuples(index=False)
+    )
+    more = f"<p>… and {len(rows) - most} more in files.csv.</p>" if len(rows) > most else ""
+    opened = " open" if len(rows) <= 25 else ""
+    table = f"<table><tr><th>file<th>why{lines}</table>"
+    return f"<details{opened}><summary>{len(rows):,} files</summary>{table}{more}</details>"
+
+# %% ../nbs/01_exploration.ipynb #9b9ea5b0
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2733; --paper: #fbfbf9; --card: #fff; --line: #d9dde2; --accent: #0072b2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e8ec; --paper: #14191f; --card: #1e252d; --line: #36404b; --accent: #56b4e9 }
+}
+body { margin: 0 auto; padding: 2rem 1.5rem 6rem; max-width: 72rem; background: var(--paper); color: var(--ink);
+       font: 16px/1.5 system-ui, sans-serif }
+h1 { margin: 0 } h2 { margin-top: 3rem; border-bottom: 2px solid var(--accent); padding-bottom: .2rem }
+small, td, .card p { overflow-wrap: anywhere } small { display: block; opacity: .7; font-size: .75rem }
+.facts { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.5rem 0 }
+.facts div { flex: 1 1 8rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem }
+.facts b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; align-items: start }
+figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: .6rem; padding: .5rem; text-align: center }
+figure.wide { grid-column: 1 / -1 } img { max-width: 100% }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .6rem;
+        display: flex; flex-direction: column; gap: .3rem }
+.card img { width: 100%; aspect-ratio: 4 / 3; object-fit: contain; background: #8881; border-radius: .3rem }
+.card p { margin: 0; font-size: .85rem } .card div { display: flex; gap: .6rem; font-size: .9rem }
+.card:has(input:checked) { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent) }
+.card select { visibility: hidden } .card:has(input[value=move]:checked) select { visibility: visible }
+.strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; padding: .5rem 0; border-bottom: 1px solid var(--line) }
+.strip small { flex: 1 1 100% }
+table { border-collapse: collapse; width: 100%; font-size: .85rem }
+th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+summary { cursor: pointer }
+#bar { position: fixed; inset: auto 0 0 0; background: var(--card); border-top: 1px solid var(--line);
+       padding: .7rem 1.5rem; display: flex; gap: 1rem; align-items: center; flex-wrap: wrap }
+button { font: inherit; background: var(--accent); color: #fff; border: 0; border-radius: .4rem; padding: .4rem 1rem; cursor: pointer }
+button:disabled { opacity: .4; cursor: default }
+"""
+
+_SCRIPT = """
+const kept = JSON.parse(document.getElementById('kept').textContent);
+const cards = [...document.querySelectorAll('.card')];
+function answers() {
+  const rows = new Map(kept.map(row => [row[0], row]));
+  for (const card of cards) {
+    const chosen = card.querySelector('input:checked');
+    const where = chosen?.value == 'move' ? card.querySelector('select').value : '';
+    if (chosen) rows.set(card.dataset.path, [card.dataset.path, chosen.value, where]);
+  }
+  return [...rows.values()];
+}
+function count() {
+  const n = answers().length;
+  document.getElementById('count').textContent = n == 1 ? '1 answer' : n + ' answers';
+  document.getElementById('save').disabled = !n;
+}
+document.addEventListener('change', event => {
+  const card = event.target.closest('.card');
+  for (const twin of cards) if (card && twin != card && twin.dataset.path == card.dataset.path) {  // shown in two sections
+    const value = card.querySelector('input:checked')?.value;
+    if (value) twin.querySelector(`input[value=${value}]`).checked = true;
+    twin.querySelector('select').value = card.querySelector('select').value;
+  }
+  count();
+});
+document.getElementById('save').onclick = () => {
+  const quote = text => '"' + text.replaceAll('"', '""') + '"';
+  const text = [['path', 'answer', 'class'], ...answers()].map(row => row.map(quote).join(',')).join('\\n') + '\\n';
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
+  link.download = 'answers.csv';
+  link.click();
+};
+count();
+"""
+
+# %% ../nbs/01_exploration.ipynb #2615efe4
+_SECTIONS = [
+    ("Which class is right?", "The same picture lies under two classes, so all copies are set aside until you decide."),
+    ("Is the label right?", "The labels that a network doubts most, the worst first. Many are right: look, then answer."),
+    ("Look-alikes", "Copies, small changes and mirror images. They stay together in one split; exact copies are used once."),
+    ("Set aside", "These files will not be used."),
+]
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{style}</style>
+<h1>{title}</h1><div class="facts">{boxes}</div>
+{figures}{body}
+<div id="bar"><b id="count"></b><button id="save">Save answers.csv</button>
+<span>Put it beside this page, then run vehicle_preprocess: it does what you answered.</span></div>
+<script type="application/json" id="kept">{kept}</script><script>{script}</script></html>
+"""
+
+# %% ../nbs/01_exploration.ipynb #acacc8dc
+def _figures(audit: Audit) -> str:
+    "The plots of a report, as HTML."
+    if not len(_readable(audit.table)):
+        return "<p>There is no picture to draw.</p>"
+    house_style()
+    plots = [(plot_counts, "Pictures of each class"), (plot_sizes, "Width against height"), (plot_formats, "File formats")]
+    plots += [(plot_bytes, "File sizes")]
+    figures = "".join(_figure(draw, audit.table, alt=alt) for draw, alt in plots)
+    means = _figure(plot_means, audit, alt="The mean picture of each class").replace("<figure>", '<figure class="wide">')
+    return f'<div class="figures">{figures}{means}</div>'
+
+
+def report_html(
+    audit: Audit,  # what an audit found
+    suspects: pd.DataFrame | None = None,  # from `find_suspects`; None: skipped
+    told: dict | None = None,  # answers given before, from `read_answers`
+) -> str:
+    "The audit as one page that needs no other file and no network."
+    groups, table = audit.groups(), audit.table
+    facts = {"files": len(table), "pictures to use": len(audit.usable), "set aside": len(table) - len(audit.usable)}
+    facts |= {"classes": len(audit.classes), "groups of look-alikes": len(groups)}
+    boxes = "".join(f"<div><b>{n:,}</b>{name}</div>" for name, n in facts.items())
+    kept = json.dumps([[path, *answer] for path, answer in (told or {}).items()]).replace("<", "\\u003c")
+    parts = [_conflict_section(audit), _suspect_section(audit, suspects), _group_section(audit), _aside_section(audit)]
+    body = "".join(
+        f"<section><h2>{title}</h2><p>{text}</p>{part}</section>" for (title, text), part in zip(_SECTIONS, parts, strict=True)
+    )
+    title = f"Audit of {html.escape(path_text(audit.raw.name))}"
+    return _PAGE.format(title=title, style=_STYLE, boxes=boxes, figures=_figures(audit), body=body, kept=kept, script=_SCRIPT)
+
+# %% ../nbs/01_exploration.ipynb #9805597d
+def _csv(path: Path, table: pd.DataFrame) -> None:
+    "Write a table whole, with file names as text."
+    names = {name: [path_text(value) for value in table[name]] for name in ("path", "other") if name in table}
+    with write_whole(path, "w") as file:
+        table.assign(**names).to_csv(file, index=False, lineterminator="\n")
+
+
+def write_report(
+    audit: Audit,  # what an audit found
+    dest: str | Path,  # the folder of the report
+    suspects: pd.DataFrame | None = None,  # from `find_suspects`; None: skipped
+    told: dict | None = None,  # answers given before, from `read_answers`
+) -> Path:
+    "Write the CSV files and the page, each whole or not at all; returns where the page lies."
+    dest, table = Path(dest), audit.table
+    counts = table[table["class"] != ""].groupby("class")["reason"]
+    counts = counts.agg(files="size", to_use=lambda reasons: (reasons == "").sum())
+    _csv(dest / "files.csv", table)
+    _csv(dest / "duplicates.csv", audit.pairs)
+    _csv(dest / "classes.csv", counts.reset_index())
+    if suspects is not None:
+        _csv(dest / "suspects.csv", suspects)
+    with write_whole(dest / "index.html", "w") as file:
+        file.write(report_html(audit, suspects, told))
+    return dest / "index.html"
+
+# %% ../nbs/01_exploration.ipynb #4c268926
+def _cached_features(audit: Audit, rows: pd.DataFrame, weights: str, dest: Path, show_progress: bool) -> np.ndarray:
+    "Features of pictures; those of the same pictures and the same weights are taken from the last run."
+    import torch
+
+    stamp = [str(weights), _key(Path(weights)), FEATURE_SIDE, *rows["sha256"]]
+    stamp = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
+    kept = dest / ".cache" / "features.npz"
+    try:
+        with np.load(kept) as saved:
+            if str(saved["stamp"]) == stamp:
+                return saved["features"].astype(np.float32)
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    features = extract_features(audit.paths(rows.index), pretrained(weights, device), device=device, show_progress=show_progress)
+    features = features.astype(np.float16)
+    with write_whole(kept) as file:
+        np.savez(file, stamp=stamp, features=features)
+    return features.astype(np.float32)  # rounded as the next run will read them: the same pictures, the same answer
+
+
+def summary(
+    audit: Audit,  # what an audit found
+    suspects: pd.DataFrame | None = None,  # from `find_suspects`; None: skipped
+) -> str:
+    "What an audit found, in a few lines."
+    table, groups = audit.table, audit.groups()
+    lines = [f"{len(table):,} files in {len(audit.classes)} classes: {len(audit.usable):,} pictures to use."]
+    kinds = Counter(reason.split(":")[0] for reason in table["reason"][table["reason"] != ""])
+    lines += [f"  {count:6,}  set aside: {kind}" for kind, count in kinds.most_common(12)]
+    if groups:
+        n = sum(len(members) for members in groups)
+        lines.append(f"  {n:6,}  pictures look like another one: {len(groups):,} groups, each stays in one split")
+    if suspects is None:
+        lines.append(f"Wrong labels were not looked for, as that takes a network. {HOW_TO_GET_WEIGHTS}")
+    else:
+        lines.append(f"  {(suspects['doubt'] > 0.5).sum():6,}  labels are doubtful")
+    return "\n".join(lines)
+
+# %% ../nbs/01_exploration.ipynb #eb6173aa
+def explore(
+    raw: str = "data/raw",  # the raw folder: one folder of pictures for each class
+    dest: str = "data/audit",  # where the report goes
+    weights: str = "",  # a torchvision weights file, or imagenet to download one: looks for wrong labels
+    workers: int = 0,  # processes; 0 for one a core
+    show_progress: bool = True,  # progress bars and a summary
+) -> Path:
+    "Look at every file before anything is trained: broken ones, copies, doubtful labels, in one page."
+    dest = Path(dest)
+    classes = list(class_folders(raw))
+    told = read_answers(dest / "answers.csv", classes)
+    if weights:
+        pretrained(weights)  # complain now, not after the long part
+    with disk_errors(dest), only_one(dest):
+        (dest / ".cache").mkdir(parents=True, exist_ok=True)
+        found = audit(raw, workers or None, show_progress, journal=dest / ".cache" / "files.jsonl", answers=dest / "answers.csv")
+        suspects = None
+        if weights:
+            features = _cached_features(found, found.usable, weights, dest, show_progress)
+            suspects = find_suspects(found.usable, features)
+        page = write_report(found, dest, suspects, told)
+    if show_progress:
+        print(summary(found, suspects))
+        print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess")
+    return page
+
+# %% ../nbs/01_exploration.ipynb #05e218c5
+#| eval: false
+def main():
+    "Entry point of `vehicle_explore` and of `python -m vehicle_nb.exploration`."
+    argv = sys.argv[1:]
+    if argv and not argv[0].startswith("-"):  # `vehicle_explore my_photos` is what people type
+        argv.insert(0, "--raw")
+    run_command(explore, argv, prog="vehicle_explore")
+
+
+if __name__ == "__main__" and not in_notebook():
+    main()
