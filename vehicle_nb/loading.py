@@ -161,7 +161,7 @@ class PackedSplit(Dataset):
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "images"}
 
-# %% ../nbs/03_loading.ipynb #f17dd3e3
+# %% ../nbs/03_loading.ipynb #14f379b4
 class EpochSampler(Sampler):
     "Batches of indices in which each picture comes exactly once an epoch, over all ranks together."
 
@@ -192,6 +192,10 @@ class EpochSampler(Sampler):
         if not self.shuffle:
             return np.arange(self.length)
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+
+    def sizes(self) -> list[int]:
+        "Pictures in each step, over all ranks together."
+        return [len(batch) for batch in np.array_split(np.empty(self.length), self.steps)]
 
     def __len__(self):
         return self.steps - self.first
@@ -234,17 +238,18 @@ def make_loaders(
         for split, dataset in sets.items()
     }
 
-# %% ../nbs/03_loading.ipynb #bc63f1da
+# %% ../nbs/03_loading.ipynb #f9033132
 def to_input(
     images: Tensor,  # N × H × W × 3, uint8
     input_size: int | None = None,  # side of the network's input, in pixels; None keeps H × W
 ) -> Tensor:  # N × 3 × S × S, float32 in [-1, 1], in channels-last memory format
     "Turn bytes into the network's input."
-    # uint8 N×H×W×3 seen as N×3×H×W already has the channels-last layout, so nothing is copied twice.
-    xb = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+    xb = images.permute(0, 3, 1, 2)  # bytes N×H×W×3 seen as N×3×H×W: this *is* the channels-last layout
     if input_size and xb.shape[-2:] != (input_size, input_size):
-        xb = F.interpolate(xb, (input_size, input_size), mode="bilinear", antialias=True, align_corners=False)
-    return xb.mul(1 / 127.5).sub_(1)
+        # On a CPU bytes are resized ten times as fast as floats; other devices know only floats, so we round there.
+        source = xb if xb.device.type == "cpu" else xb.float()
+        xb = F.interpolate(source, (input_size, input_size), mode="bilinear", antialias=True).round()
+    return xb.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 127.5).sub_(1)
 
 # %% ../nbs/03_loading.ipynb #7de6b218
 def _mix(x: Tensor) -> Tensor:
