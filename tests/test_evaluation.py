@@ -1,0 +1,323 @@
+"""Figures that agree with other people's programs, classes matched by name, and a report that is whole or absent."""
+
+import contextlib
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix as sk_confusion
+from sklearn.metrics import precision_recall_fscore_support
+from tiny import CLASSES, tiny_bundle, tiny_processed
+
+from vehicle_nb import evaluation as ev
+from vehicle_nb.core import VehicleError, run_command
+from vehicle_nb.model import create_model
+
+matplotlib.use("Agg")
+
+
+def random_answers(n: int = 300, c: int = 7, seed: int = 0) -> ev.Answers:
+    "Answers that are right about as often as they are sure."
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(c, 0.4), n).astype(np.float32)
+    labels = np.array([rng.choice(c, p=p / p.sum()) for p in probs.astype(float)])
+    return ev.Answers([f"id{i}" for i in range(n)], labels, probs, [f"class_{i}" for i in range(c)], 0.5)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    "A bundle and the processed set that belongs to it."
+    root = tmp_path_factory.mktemp("evaluation")
+    return tiny_bundle(root / "models" / "tiny", data={"content_hash": "tiny"}), tiny_processed(root / "processed")
+
+
+@pytest.fixture(scope="module")
+def report(place):
+    return ev.evaluate(*place, show_progress=False)
+
+
+def command(*argv) -> tuple[int, str, str]:
+    "Run `vehicle_evaluate` in this process; returns exit code, standard output and standard error."
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        run_command(ev.vehicle_evaluate, [str(a) for a in argv], prog="vehicle_evaluate")
+    return end.value.code, out.getvalue(), err.getvalue()
+
+
+# --- figures -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 40), (40, 40), (95, 100), (171, 180), (1, 1000)])
+def test_the_interval_is_that_of_scipy(right, n):
+    stats = pytest.importorskip("scipy.stats")
+    ours, theirs = ev.wilson(right, n), stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-4)
+
+
+def test_no_pictures_no_knowledge():
+    assert ev.wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_class_figures_are_those_of_scikit_learn(seed):
+    answers = random_answers(seed=seed)
+    table = ev.per_class_table(answers).set_index("class").loc[answers.classes]
+    theirs = precision_recall_fscore_support(answers.labels, answers.predicted, labels=range(7), zero_division=0)
+    for name, values in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
+        np.testing.assert_allclose(table[name], values, atol=1e-6)
+    assert table["pictures"].tolist() == theirs[3].tolist()
+    assert (ev.confusion_matrix(answers) == sk_confusion(answers.labels, answers.predicted, labels=range(7))).all()
+
+
+def test_calibration_error_is_the_weighted_gap():
+    answers = random_answers(2000)
+    edges = np.linspace(0, 1, 16)
+    gap = 0.0
+    for low, high in pairwise(edges):
+        inside = (answers.confidence > low) & (answers.confidence <= high)
+        if inside.any():
+            gap += inside.mean() * abs(answers.confidence[inside].mean() - answers.correct[inside].mean())
+    assert ev.calibration_error(answers) == pytest.approx(gap, abs=1e-3)
+    assert gap < 0.06  # these answers are honest by construction
+    sharp = answers.probs**6
+    bragging = ev.Answers(answers.ids, answers.labels, sharp / sharp.sum(1, keepdims=True), answers.classes)
+    assert ev.calibration_error(bragging) > 0.15
+
+
+def test_coverage_starts_with_the_surest_and_ends_with_all():
+    answers = random_answers()
+    curve = ev.coverage_curve(answers)
+    assert curve.accuracy.iloc[-1] == pytest.approx(answers.correct.mean())
+    assert curve.accuracy.iloc[29] > curve.accuracy.iloc[-1] and (np.diff(curve.confidence) <= 0).all()
+    kept = answers.confidence >= answers.threshold
+    assert ev.figures(answers)["accuracy_when_answered"] == pytest.approx(answers.correct[kept].mean())
+
+
+def test_most_confused_and_top_losses_begin_with_the_worst():
+    answers = random_answers()
+    pairs, matrix = ev.most_confused(answers, 100), ev.confusion_matrix(answers)
+    assert pairs.times.is_monotonic_decreasing and pairs.times.sum() == matrix.sum() - np.trace(matrix)
+    worst = ev.top_losses(answers, 5)
+    assert answers.probs[worst[0], answers.labels[worst[0]]] == answers.probs[np.arange(300), answers.labels].min()
+
+
+@pytest.mark.parametrize("n", [1, 30])
+@pytest.mark.parametrize("quality", ["all right", "all wrong", "one class said"])
+def test_extreme_models_break_no_figure_and_no_plot(n, quality):
+    labels = np.arange(n) % 3
+    said = {"all right": labels, "all wrong": (labels + 1) % 3, "one class said": np.zeros(n, int)}[quality]
+    answers = ev.Answers([str(i) for i in range(n)], labels, np.eye(4, dtype=np.float32)[said], list("abcd"))
+    figures = ev.figures(answers)
+    assert 0 <= figures["accuracy"] <= 1 and figures["ece"] >= 0
+    for draw in (ev.plot_reliability, ev.plot_coverage):
+        assert "<svg" in ev.figure_svg(lambda draw=draw: draw(answers))
+    assert "<svg" in ev.figure_svg(lambda: ev.plot_confusion(ev.confusion_matrix(answers), answers.classes))
+    assert "<svg" in ev.figure_svg(lambda: ev.plot_per_class(ev.per_class_table(answers)))
+    table = ev.per_class_table(answers)
+    assert "d" not in set(table["class"])  # a class without pictures has no row
+    if quality == "one class said" and n > 1:
+        assert table.set_index("class").precision.isna().any()  # a class that is never said has no precision
+
+
+# --- classes -------------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
+    "Folders renamed so that their alphabetical order differs: a model that is right must be counted as right."
+    answers, *_ = ev.collect(place[0], place[1])
+    assert answers.correct.mean() == 1
+    shuffled = ["tractor", "fire_truck", "bus", "boat"]  # the bundle lists its classes in this order
+    state, config = ev.load_bundle(place[0])
+    order = [CLASSES.index(c) for c in shuffled]
+    with torch.no_grad():
+        head = [m for m in state.modules() if isinstance(m, torch.nn.Linear)][-1]
+        head.weight.copy_(head.weight[order].clone())
+        head.bias.copy_(head.bias[order].clone())
+    from vehicle_nb.model import save_bundle
+
+    save_bundle(tmp_path / "shuffled", state, config | {"classes": shuffled})
+    answers, *_ = ev.collect(tmp_path / "shuffled", place[1])
+    assert answers.correct.mean() == 1 and answers.classes == shuffled
+
+
+def test_no_class_in_common_is_a_sentence_that_names_both(place, tmp_path):
+    other = tiny_processed(tmp_path / "animals", ["cat", "cow", "dog", "hen"])
+    code, out, err = command("--bundle", place[0], "--processed", other)
+    assert code == 2 and not out and len(err.strip().splitlines()) == 1
+    for words in ("boat", "cat", "no class in common", str(place[0]), str(other)):
+        assert words in err
+    assert not (place[0] / "report_animals").exists()
+
+
+def test_shared_classes_are_evaluated_and_the_rest_is_named(place, tmp_path):
+    mixed = tiny_processed(tmp_path / "mixed", ["boat", "bus", "fire_truck", "zeppelin"], each=4)
+    report = ev.evaluate(place[0], mixed, dest=tmp_path / "report", show_progress=False)
+    assert report["pictures"] == 12 and report["accuracy"] == 1
+    notes = " ".join(report["notes"])
+    assert "zeppelin" in notes and "tractor" in notes and "not the processed set" not in notes
+    assert set(report["per_class"]["class"]) == {"boat", "bus", "fire_truck"}
+    assert "zeppelin" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_another_processed_set_may_flatter_and_the_report_says_so(place, tmp_path):
+    other = tiny_processed(tmp_path / "other", content_hash="another")
+    report = ev.evaluate(place[0], other, dest=tmp_path / "report", show_progress=False)
+    assert any("may flatter" in note for note in report["notes"])
+
+
+# --- the report ----------------------------------------------------------------------------------------------------------
+
+
+class Outside(HTMLParser):
+    "Collects everything that a page would fetch, and checks that tags are closed in order."
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href") and v]
+        if tag not in ("meta", "img", "br", "link", "use", "path", "stop"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            while self.open and self.open.pop() != tag:
+                pass
+
+
+def test_the_page_holds_everything_and_the_tables_agree(report, place):
+    folder = report["path"]
+    assert folder == place[0] / "report"
+    assert {p.name for p in folder.iterdir()} == {"index.html", "report.json", "per_class.csv", "predictions.csv"}
+    page = (folder / "index.html").read_text()
+    parser = Outside()
+    parser.feed(page)
+    assert parser.links and all(link.startswith(("data:image/jpeg;base64,", "data:image/png;base64,", "#")) for link in parser.links)
+    assert not parser.open and "<script" not in page and "url(http" not in page
+    saved = json.loads((folder / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    rows = pd.read_csv(folder / "predictions.csv")
+    assert saved["accuracy"] == report["accuracy"] == rows.correct.mean() == 1
+    assert len(rows) == saved["pictures"] == 20 and rows.id.is_unique
+    assert (rows["true"] == rows["predicted"]).all() and rows["confidence"].between(0, 1).all()
+    assert pd.read_csv(folder / "per_class.csv")["class"].tolist() == [r["class"] for r in saved["per_class"]]
+    assert np.trace(np.array(saved["confusion"]["counts"])) == 20
+
+
+def test_charts_are_sound_svg(report):
+    page = (report["path"] / "index.html").read_text()
+    charts = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(charts) == 4
+    for chart in charts:
+        ET.fromstring(chart)
+        assert "<text" in chart  # words stay words: they can be searched, and are sharp at any size
+
+
+def test_names_that_look_like_html_are_only_names(tmp_path):
+    names = ["<b>boat", 'bus & "co"', "fire'truck", "tractor"]
+    bundle = tiny_bundle(tmp_path / "<i>run", classes=names)
+    processed = tiny_processed(tmp_path / "processed", names)
+    report = ev.evaluate(bundle, processed, show_progress=False)
+    page = (report["path"] / "index.html").read_text()
+    assert "<b>boat" not in page and "<i>run" not in page and "&lt;i&gt;run" in page
+    assert "bus &amp; " in page
+
+
+def test_the_same_pictures_give_the_same_figures(place, report, tmp_path):
+    again = ev.evaluate(*place, dest=tmp_path / "again", show_progress=False)
+    for name in ("predictions.csv", "per_class.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (report["path"] / name).read_bytes()
+    assert again["robustness"].equals(report["robustness"])
+
+
+def test_a_report_replaces_a_report_and_nothing_else(place, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years")
+    with pytest.raises(VehicleError, match="other things"):
+        ev.evaluate(*place, dest=tmp_path / "thesis", show_progress=False)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
+    for _ in range(2):
+        ev.evaluate(*place, dest=tmp_path / "report", show_progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "thesis"]  # no leftovers beside them
+
+
+MISTAKES = [
+    (["--bundle", "nowhere"], "vehicle_nb.train"),
+    (["--processed", "nowhere"], "vehicle_preprocess"),
+    (["--split", "exam"], "train, val or test"),
+    (["--dest", "/proc/report"], "/proc"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), MISTAKES)
+def test_a_mistake_ends_in_one_sentence(place, argv, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = {"--bundle": str(place[0]), "--processed": str(place[1])} | dict([argv])
+    code, _, err = command(*[x for pair in base.items() for x in pair])
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and words in last and last.startswith("vehicle_evaluate: ") and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_counts_and_what_comes_next(place):
+    code, out, _ = command("--bundle", place[0], "--processed", place[1])
+    assert code == 0 and "100.0 %" in out and "index.html" in out and "streamlit run app.py" in out
+
+
+# --- where it looked -----------------------------------------------------------------------------------------------------
+
+
+class CornerModel(torch.nn.Module):
+    "Says class 1 as far as there is light in the picture's upper left corner; nothing else counts."
+
+    def __init__(self):
+        super().__init__()
+        self.blur = torch.nn.AvgPool2d(4)
+
+    def forward(self, xb):
+        places = self.blur(xb).mean(1, keepdim=True)
+        mask = torch.zeros_like(places)
+        mask[:, :, : places.shape[2] // 2, : places.shape[3] // 2] = 1
+        light = (places * mask).sum((1, 2, 3))
+        return torch.stack([-light, light], 1)
+
+
+def test_the_heat_lies_where_the_answer_comes_from():
+    xb = torch.ones(2, 3, 32, 32)
+    heat = ev.where_it_looked(CornerModel().eval(), xb, [1, 1])
+    assert heat.shape == (2, 32, 32) and heat.max() == pytest.approx(1)
+    inside, outside = heat[:, :12, :12].mean(), heat[:, 20:, 20:].mean()
+    assert inside > 10 * outside
+
+
+@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v3_small", "squeezenet1_1"])
+def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
+    model = create_model(arch, 5).eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    xb = torch.rand(2, 3, 96, 96) * 2 - 1
+    logits = model(xb).detach()
+    heat = ev.where_it_looked(model, xb, [0, 3])
+    assert heat.shape == (2, 96, 96) and heat.min() >= 0 and heat.max() <= 1.0001
+    assert torch.equal(model(xb).detach(), logits)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters()) and not any(m._forward_hooks for m in model.modules())
+
+
+def test_a_transformer_has_no_map_and_says_so():
+    assert ev.where_it_looked(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
+
+
+def test_rough_treatment_is_repeatable_and_hurts_the_colours(place):
+    answers, images, model, config = ev.collect(*place)
+    table = ev.robustness(model, config, images, answers.labels)
+    assert table.equals(ev.robustness(model, config, images, answers.labels))
+    assert (table["clean"] == 1).all() and table["kind"].tolist() == list(ev.ROUGH)
+    assert table.set_index("kind").loc["darkness", "rough"] < 1
