@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GREY', 'QUALITY', 'SPLITS', 'MIN_SIDE', 'MAX_ASPECT', 'COLUMNS', 'fit_image', 'save_picture', 'augment_image',
-           'split_groups', 'assign_splits', 'make_manifest', 'preprocess', 'main']
+           'split_groups', 'assign_splits', 'make_manifest', 'preprocess']
 
 # %% ../nbs/02_preprocessing.ipynb #4d2a0ae3
 import hashlib
@@ -395,7 +395,7 @@ def preprocess(
         print(_summary(pd.read_csv(dest / "manifest.csv", keep_default_na=False), config, dest))
     return dest
 
-# %% ../nbs/02_preprocessing.ipynb #4d55a417
+# %% ../nbs/02_preprocessing.ipynb #8863ee1a
 #| eval: false
 def main():
     "Entry point of `vehicle_preprocess` and of `python -m vehicle_nb.preprocessing`."
