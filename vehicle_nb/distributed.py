@@ -21,7 +21,7 @@ from .train import train
 
 PROG = "python -m vehicle_nb.distributed"
 
-# %% ../nbs/06_distributed.ipynb #d7ad52a9
+# %% ../nbs/06_distributed.ipynb #1b506bd0
 def meet(
     rank: int,  # number of this process, from 0
     world_size: int,  # number of processes
@@ -35,9 +35,8 @@ def meet(
         store = dist.TCPStore(master_addr, master_port, None, rank == 0, wait, wait_for_workers=False)
     except dist.DistNetworkError:
         if rank == 0:
-            raise VehicleError(
-                f"Rank 0 cannot open port {master_port}: it is in use, perhaps by another rank 0. Stop that, or choose another --master_port."
-            ) from None
+            busy = f"Rank 0 cannot open port {master_port}: it is in use, perhaps by another rank 0."
+            raise VehicleError(f"{busy} Stop that one, or choose another --master_port.") from None
         raise VehicleError(f"Rank {rank} found no rank 0 at {master_addr}:{master_port} within {timeout} s. Start rank 0.") from None
     if store.add(f"came/{rank}", 1) > 1:
         raise VehicleError(f"Rank {rank} has come twice. Give each process its own --rank, from 0 to {world_size - 1}.")

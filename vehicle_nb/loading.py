@@ -204,7 +204,7 @@ class EpochSampler(Sampler):
         for batch in np.array_split(self.order(), self.steps)[self.first :]:
             yield np.array_split(batch, self.world_size)[self.rank].tolist()
 
-# %% ../nbs/03_loading.ipynb #0e93d767
+# %% ../nbs/03_loading.ipynb #38fb570f
 def make_loader(
     dataset: PackedSplit,  # what to load
     batch_size: int = 32,  # pictures in one step, over all ranks together
@@ -215,8 +215,10 @@ def make_loader(
 ) -> DataLoader:  # yields (uint8 N×H×W×3, int64 N labels, int64 N indices)
     "A loader of whole batches for one rank."
     sampler = EpochSampler(len(dataset), batch_size, seed, shuffle, rank, world_size)
-    # The dataset hands over whole batches, so there is nothing left to collate.
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_is, pin_memory=torch.cuda.is_available())
+    # The dataset hands over whole batches, so there is nothing left to collate. The generator is the loader's own,
+    # because each new iterator draws a number: from the common one, a resumed run would get another dropout.
+    own = torch.Generator().manual_seed(seed)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_is, generator=own, pin_memory=torch.cuda.is_available())
 
 
 def _as_is(batch):

@@ -1,0 +1,181 @@
+"""Training as a user meets it: whole processes that are started, killed, resumed, multiplied and mistyped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import CLASSES, tiny_processed
+
+from vehicle_nb.core import VehicleError
+from vehicle_nb.model import load_bundle
+from vehicle_nb.train import list_checkpoints, train
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+QUICK = {"input_size": 32, "batch_size": 8, "threads": 1, "quiet": True}
+FAST = "--input_size 32 --batch_size 8 --precision fp32 --threads 1"
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory) -> Path:
+    return tiny_processed(tmp_path_factory.mktemp("data") / "processed", each=7)
+
+
+def start(module: str, *options, cwd=None, **env) -> subprocess.Popen:
+    "Start a module of the package as a process of its own."
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *(str(word) for option in options for word in str(option).split())],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=os.environ | env,
+    )  # fmt: skip
+
+
+def finished(process: subprocess.Popen) -> tuple[int, str, str]:
+    "Wait for a process; returns exit code, standard output and standard error."
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def same_run(one: Path, other: Path):
+    "Both runs have the same weights and the same history, to the last bit."
+    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole_run(processed, tmp_path_factory) -> Path:
+    "An undisturbed run of three epochs."
+    models = tmp_path_factory.mktemp("models")
+    code, out, err = finished(start("vehicle_nb.train", f"--processed {processed} --models {models} --run whole --epochs 3", FAST))
+    assert code == 0, err
+    assert "Test accuracy" in out and str(models / "whole") in out and "vehicle_predict" in out
+    assert "pictures/s" in err and "loss" in err and "left" in err, "the progress bar tells loss, speed and time left"
+    return models / "whole"
+
+
+# --- what a run leaves ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_bundle_history_checkpoints_and_events(whole_run):
+    model, config = load_bundle(whole_run)
+    assert config["classes"] == CLASSES and config["input_size"] == 32 and not model.training
+    assert 0 < config["temperature"] < 100 and 0 < config["unknown_threshold"] <= 1
+    assert config["metrics"]["test_pictures"] > 0 and 0 <= config["metrics"]["test_accuracy"] <= 1
+    assert list(pd.read_csv(whole_run / "history.csv")["epoch"]) == [1, 2, 3]
+    assert len(list_checkpoints(whole_run)) == 2 and list((whole_run / "tensorboard").iterdir())
+    assert not list(whole_run.rglob(".part-*"))
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_run, tmp_path):
+    options = {"processed": str(processed), "models": str(tmp_path), "epochs": 3, "precision": "fp32"}
+    train(**options, **QUICK, run="again")
+    same_run(whole_run, tmp_path / "again")
+    train(**options, **QUICK, run="other", seed=7)
+    a, b = (load_file(run / "model.safetensors") for run in (whole_run, tmp_path / "other"))
+    assert not torch.equal(a["head.2.weight"], b["head.2.weight"])
+
+
+# --- killed, and resumed -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole_run, tmp_path, name):
+    options = f"--processed {processed} --models {tmp_path} --run broken --epochs 3 --save_every 1"
+    process = start("vehicle_nb.train", options, FAST)
+    deadline = time.monotonic() + 120
+    while not [p for p in list_checkpoints(tmp_path / "broken") if p.name.endswith("_step_000002")]:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(getattr(signal, name))
+    code, out, err = finished(process)
+    if name == "SIGINT":
+        assert code == 0 and "--resume --run broken" in out and "Traceback" not in err
+        load_bundle(tmp_path / "broken")  # whoever stops early has a model all the same
+    assert not list_checkpoints(tmp_path / "broken")[-1].name.startswith("epoch_0003"), "it was to be stopped before its end"
+    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run broken --resume --threads 1"))
+    assert code == 0 and "Going on with" in out, err
+    same_run(whole_run, tmp_path / "broken")
+
+
+def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
+    with pytest.raises(VehicleError, match="--resume"):
+        train(processed=str(processed), models=str(whole_run.parent), run="whole", quiet=True)
+
+
+# --- several processes ---------------------------------------------------------------------------------------------------
+
+
+def test_accelerate_launch_with_cpu2_really_starts_two_processes(processed, tmp_path):
+    config = ROOT / "configs" / "cpu2.yaml"
+    options = f"--processed {processed} --models {tmp_path} --epochs 2 {FAST}"
+    launch = f"--config_file {config} --main_process_port 29531 -m vehicle_nb.train --run two"
+    code, out, err = finished(start("accelerate.commands.launch", launch, options))
+    assert code == 0, err
+    assert "world size 2" in out and out.count("Test accuracy") == 1, "rank 0 alone speaks"
+    meeting = "--world_size 2 --master_port 29532 --run terminals"
+    terminals = [start("vehicle_nb.distributed", f"--rank {rank} {meeting}", options) for rank in (1, 0)]
+    assert [finished(t)[0] for t in terminals] == [0, 0]
+    same_run(tmp_path / "two", tmp_path / "terminals")
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------------
+
+
+MISTAKES = {
+    "unknown architecture": ("--arch resnet_18", "resnet18"),
+    "no such weights": ("--weights no/such.safetensors", "no file of weights"),
+    "no such processed set": ("--processed no/such/set --raw no/raw", "vehicle_preprocess"),
+    "nothing to resume": ("--resume --models no/models", "without --resume"),
+    "negative epochs": ("--epochs -3", "--epochs"),
+    "unwritable models": ("--models /dev/null/models", "--models"),
+    "one class only": ("--processed {tmp}/none --raw {tmp}/raw", "class"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_one_sentence_and_exit_code_2(processed, tmp_path, mistake):
+    options, hint = MISTAKES[mistake]
+    (tmp_path / "raw" / "bus").mkdir(parents=True)
+    for i in range(4):
+        Image.new("RGB", (40, 30), (i * 50, 90, 20)).save(tmp_path / f"raw/bus/{i}.png")
+    if "--processed" not in options:
+        options += f" --processed {processed}"
+    options = options.format(tmp=tmp_path) + " --epochs 1" * ("--epochs" not in options)
+    code, out, err = finished(start("vehicle_nb.train", options, cwd=tmp_path))
+    assert code == 2 and "Traceback" not in out + err, err
+    assert err.strip().splitlines()[-1].startswith("vehicle_train: ") and hint in err
+    left = {p.name for p in tmp_path.iterdir()} - {"raw"}
+    assert not left, f"half-written: {left}"
+
+
+def test_a_loss_that_explodes_says_so(processed, tmp_path):
+    with pytest.raises(VehicleError, match="learning rate"):
+        train(processed=str(processed), models=str(tmp_path), run="wild", epochs=2, lr=1e30, clip=0, precision="fp32", **QUICK)
+
+
+def test_with_no_pictures_at_all_the_demo_set_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import vehicle_nb.train as module
+
+    monkeypatch.setattr(module, "make_demo", lambda raw: shutil.copytree(_few(tmp_path), raw))
+    metrics = train(epochs=1, input_size=32, threads=1, quiet=True)
+    assert Path("data/raw").is_dir() and json.loads(Path("data/processed/config.json").read_text())["classes"] == ["bus", "kayak"]
+    assert Path(metrics["run"]).parent == Path("models")
+
+
+def _few(tmp_path) -> Path:
+    "A demo set of two classes: drawing all twenty would take half a minute."
+    from vehicle_nb.demo import make_demo
+
+    return make_demo(tmp_path / "few", per_class=8, classes=["bus", "kayak"], workers=1, show_progress=False)
