@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'CUT_OFF', 'FORMATS', 'TURNS', 'GIANT', 'SOURCE', 'LITTER', 'SPLIT_NAMES', 'MAX_FILES',
            'KAGGLE_HANDLE', 'picture_kind', 'what_is_it', 'BadImage', 'file_bytes', 'open_image', 'read_image',
-           'path_text', 'raw_root', 'class_folders', 'list_files', 'list_images', 'cpu_count', 'map_files', 'unpack',
-           'disk_errors', 'get_data']
+           'path_text', 'real_path', 'raw_root', 'class_folders', 'list_files', 'list_images', 'cpu_count', 'map_files',
+           'unpack', 'disk_errors', 'get_data']
 
 # %% ../nbs/00_data.ipynb #d53cf62f
 import errno
@@ -103,7 +103,7 @@ def what_is_it(
 class BadImage(VehicleError):
     "A file that cannot be used as a picture; the message is the reason, in a person's words."
 
-# %% ../nbs/00_data.ipynb #f43b5f55
+# %% ../nbs/00_data.ipynb #5f52284c
 MAX_BYTES = 256 * 2**20  # a larger file is no photo
 MAX_PIXELS = 64_000_000  # what one picture may take when decoded: 8000×8000
 
@@ -122,7 +122,7 @@ def file_bytes(
                 raise BadImage("not a regular file (a pipe, a socket or a device)")
             if info.st_size > MAX_BYTES:
                 raise BadImage(f"too large: {info.st_size / 2**20:,.0f} MB, at most {MAX_BYTES // 2**20} MB are read")
-            return file.read(MAX_BYTES + 1)
+            return file.read(info.st_size + 1)  # not more, should it grow meanwhile
     except PermissionError:
         raise BadImage("no permission to read it") from None
     except FileNotFoundError:
@@ -273,7 +273,7 @@ def read_image(
         except Exception as error:  # a decoder may fail in any way on hostile bytes
             raise BadImage(_why_damaged(error, data)) from None
 
-# %% ../nbs/00_data.ipynb #70e3657b
+# %% ../nbs/00_data.ipynb #653d4038
 SOURCE = ".source.json"  # our own note in a raw folder: where its pictures came from
 LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
 
@@ -283,6 +283,18 @@ def path_text(
 ) -> str:
     "The name as text that can be written anywhere: `/` between folders, bytes that are no UTF-8 as `\\xNN`."
     return os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def real_path(
+    folder: Path,  # where the file lies
+    text: str,  # its name below `folder`, as `path_text` wrote it
+) -> Path:
+    "The way back from `path_text`: the path under which the file can be opened."
+    path = folder / text
+    if "\\x" not in text or os.path.lexists(path):
+        return path
+    name = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)  # as Python spells such bytes
+    return folder / name
 
 # %% ../nbs/00_data.ipynb #b1f78a42
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -473,7 +485,7 @@ def _in_pool(func, items: list, workers: int, lost):
         finally:
             pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/00_data.ipynb #8b9c6869
+# %% ../nbs/00_data.ipynb #bb2ab5d7
 def cpu_count() -> int:
     "The cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -489,7 +501,7 @@ def map_files(
 ):
     "Yield `(item, func(item))` as they finish, in any order, from several processes."
     items, workers = list(items), workers or cpu_count()
-    if workers == 1 or len(items) < 32:
+    if workers == 1 or len(items) < 8:
         pairs = ((item, func(item)) for item in items)
     else:
         pairs = _in_pool(func, items, workers, lost or _raise_lost)
