@@ -444,7 +444,7 @@ def visible(mesh: Mesh, camera: Camera, middle: np.ndarray, flat: np.ndarray) ->
     order = np.lexsort((np.where(mesh.decal, np.arange(len(middle)), -middle), mesh.decal, rank))
     return order[(mesh.two_sided | (mesh.radius > 0) | faces)[order]]
 
-# %% ../nbs/10_demo.ipynb #e721a0f2
+# %% ../nbs/10_demo.ipynb #43f73d64
 def draw_line(draw: ImageDraw.ImageDraw, xy: list, wide: float, colour: tuple):
     "A tube: round ends, and a lighter strip along its lit side."
     xy, thick, r = [tuple(p) for p in xy], max(1, round(wide)), wide / 2
@@ -482,7 +482,7 @@ def draw_mesh(
             draw_ball(draw, *xy[0].tolist(), wide / 2, colour)
         else:
             draw_line(draw, xy.tolist(), wide, colour)
-        if mesh.glow[i] > 0.3:
+        if mesh.glow[i] >= 0.5:
             lamps.append((*xy.mean(0).tolist(), max(wide, np.ptp(xy, axis=0).max()) / 2, colour))
     return lamps
 
@@ -1036,7 +1036,7 @@ def bus(rng) -> list[Part]:
     part += on_rim(side, 6, half, -0.8, 0.8, 0.08, 0.4, GLASS) + on_rims(side, 6, half, 0.75, 0.95, 0.75, 0.9, TAIL, 0.4)
     return [part, *nose, *wheels(xs, half - 0.13, 0.48, 0.28)]
 
-# %% ../nbs/10_demo.ipynb #f6448d34
+# %% ../nbs/10_demo.ipynb #29bd8895
 def cab_over(body, x0, x1, top, half, doors) -> Part:
     "The flat-nosed cab of lorries: windscreen, grille, lamps, and a window for each door."
     side = [(x0, 0.5), (x1, 0.5), (x1 + 0.08, 1.3), (x1 - 0.08, top - 0.35), (x1 - 0.32, top), (x0, top)]
@@ -1092,7 +1092,7 @@ def fire_truck(rng) -> list[Part]:
     "A long ladder on top, shutters, a stripe, and blue or red lights."
     body = paint(rng, [(212, 28, 34), (212, 28, 34), (226, 50, 30), (228, 216, 40), (240, 238, 232)])
     stripe = (212, 28, 34) if body[1] > 190 else pick(rng, [WHITE, (250, 214, 60)])
-    n, half, top, steel = 3.9, 1.22, 2.6, pick(rng, [(222, 224, 228), (160, 164, 170), (244, 244, 240)])
+    n, half, top, steel = 3.9, 1.22, 2.6, pick(rng, [(222, 224, 228), (150, 154, 160), (96, 100, 108)])
     cab = cab_over(body, 1.3, n, 2.75, half, (n - 1.1, n - 2.2)) + on_sides(rect(1.3, n, 1.12, 1.32), half, stripe)
     cab += arches((n - 1.35,), 0.5, half)
     wall = rect(-n, 1.25, 0.5, top)
@@ -1100,7 +1100,7 @@ def fire_truck(rng) -> list[Part]:
     for x, wide in (-n + 0.15, 0.8), (-n + 2.25, 1.25), (-n + 3.65, 1.25):
         crate += on_sides(rect(x, x + wide, 1.4, 2.4), half, (190, 194, 200))
         crate += [s for z in np.arange(1.5, 2.4, 0.15) for s in on_sides(rect(x, x + wide, z, z + 0.03), half + 0.004, (140, 144, 152))]
-    crate += on_rim(wall, 3, half, -0.7, 0.7, 0.1, 0.55, (190, 194, 200)) + on_rims(wall, 3, half, 0.78, 0.95, 0.8, 0.92, TAIL, 0.5)
+    crate += on_rim(wall, 3, half, -0.7, 0.7, 0.1, 0.55, (190, 194, 200)) + on_rims(wall, 3, half, 0.78, 0.95, 0.8, 0.92, TAIL, 0.4)
     lift = pick(rng, [3.0, 3.0, 12.0, 22.0])
     ladder = turned(ladder_of(-n + 0.7, n + 0.2, top + 0.45, 0.45, steel), "y", -lift, (-n + 0.9, 0, top + 0.4))
     base = box(-n + 0.5, -n + 1.4, top, top + 0.45, 0.6, DARK)
