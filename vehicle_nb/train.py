@@ -71,7 +71,7 @@ class Settings:
     keep: int = 2
     seed: int = 42
 
-# %% ../nbs/05_training.ipynb #0b8401c9
+# %% ../nbs/05_training.ipynb #f836ce4e
 def choose_precision(
     precision: str,  # "auto", "fp32" or "bf16"
     arch: str,  # name of the architecture
@@ -91,8 +91,8 @@ def choose_precision(
 def choose_epochs(
     pictures: int,  # size of the training split
 ) -> int:
-    "As many epochs as show 60,000 pictures, but at least 30 and at most 100: small sets need more rounds."
-    return min(100, max(30, round(60_000 / pictures)))
+    "As many epochs as show 60,000 pictures, but at least 24 and at most 100: small sets need more rounds."
+    return min(100, max(24, round(60_000 / pictures)))
 
 # %% ../nbs/05_training.ipynb #ee7b764e
 def ema_step(decay: float):
@@ -263,7 +263,7 @@ def train_epoch(
             break
     state.sums, state.seconds = sums.tolist(), time.perf_counter() - start
 
-# %% ../nbs/05_training.ipynb #2c80e1dc
+# %% ../nbs/05_training.ipynb #1810fe08
 def end_epoch(
     trainer: Trainer,  # the run
     bar,  # progress bar, to print above it
@@ -290,6 +290,7 @@ def end_epoch(
     save_checkpoint(trainer)
     if trainer.main:
         write_history(trainer)
+    if not bar.disable:
         bar.write(
             f"epoch {row['epoch']:3}/{s.epochs}  train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:6.1%}   "
             f"val loss {val_loss:.3f} accuracy {val_accuracy:6.1%}   {row['pictures_per_second']:.0f} pictures/s"
