@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -421,6 +422,32 @@ def test_a_worker_that_dies_costs_one_file():
     assert got == {n: n**2 for n in range(1000) if n not in (77, 300)}
     with pytest.raises(VehicleError, match="77"):
         dict(map_files(_square_or_die, range(60, 100), 2, show_progress=False))
+
+
+def test_workers_share_the_memory_for_decoding(monkeypatch):
+    monkeypatch.setattr(data, "_budget", (threading.Lock(), threading.Semaphore(data.UNITS)))
+    held, most, rng = [0], [0], np.random.default_rng(0)
+
+    def decode(needed: int):
+        for _ in range(20):
+            with data._share_memory(needed):
+                held[0] += needed
+                most[0] = max(most[0], held[0])
+                time.sleep(0.0005)
+                held[0] -= needed
+
+    threads = [threading.Thread(target=decode, args=[int(n)], daemon=True) for n in rng.integers(1, 2**30, 12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "they wait for each other"
+    assert 2**29 < most[0] <= data.UNIT * data.UNITS
+    bomb = Image.new("RGB", (1, 1))
+    bomb.format, bomb.info = "JPEG", {"progressive": 1}
+    assert data._decoding_bytes(bomb, (13_000, 13_000)) > 10**9
+    bomb.info = {}
+    assert data._decoding_bytes(bomb, (13_000, 13_000)) < 100
 
 
 def _fail(number: int):

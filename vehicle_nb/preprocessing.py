@@ -341,7 +341,7 @@ def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, 
     if dest.exists() and not (dest.is_dir() and ((dest / "config.json").exists() or not any(dest.iterdir()))):
         raise VehicleError(f"{dest} exists and is no processed set, so it is not replaced. Choose another --dest.")
 
-# %% ../nbs/02_preprocessing.ipynb #13bcc418
+# %% ../nbs/02_preprocessing.ipynb #57c085e7
 def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
     "What was done, in people's words."
     raw = manifest[manifest["source"] == ""]
@@ -356,7 +356,9 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
     if len(aside):
         kinds = Counter(reason.split(":")[0].split(" (")[0] for reason in aside["reason"])
         lines.append(f"{len(aside):,} files were set aside; {dest / 'manifest.csv'} says why, file by file:")
-        lines += [f"  {count:6,}  {kind}" for kind, count in kinds.most_common(12)]
+        lines += [f"  {count:6,}  {kind}" for kind, count in kinds.most_common(20)]
+        if len(kinds) > 20:
+            lines.append(f"  {sum(count for _, count in kinds.most_common()[20:]):6,}  other reasons")
     for name in config["classes"]:
         missing = [split for split in SPLITS if not config["counts"][split][name]]
         if missing:
