@@ -226,8 +226,8 @@ def _orientation(img: Image.Image) -> int:
         return 1
     return value if value in TURNS else 1
 
-# %% ../nbs/00_data.ipynb #ba9494b6
-UNIT, UNITS = 2**26, 16  # bytes: all workers of a pool together decode within 16 × 64 MB
+# %% ../nbs/00_data.ipynb #54a8b1ae
+UNIT, UNITS = 2**26, 12  # bytes: all workers of a pool together decode within 12 × 64 MB, and so must one picture
 _budget = None  # in a worker of `map_files`: a turnstile and the units, which all workers share
 
 
@@ -235,7 +235,8 @@ def _decoding_bytes(img: Image.Image, size: tuple[int, int]) -> int:
     "Roughly what a decoder will take for a picture of `size` that is decoded as `img.size`."
     pixels, decoded = size[0] * size[1], img.size[0] * img.size[1]
     if img.format in ("JPEG", "MPO"):  # a progressive one keeps its coefficients, whatever the scale
-        return 4 * decoded + (6 * pixels if img.info.get("progressive") else 0)
+        areas = [h * v for _, h, v, _ in getattr(img, "layer", None) or [(0, 1, 1, 0)] * 3]
+        return 4 * decoded + (2 * pixels * sum(areas) // max(areas) if img.info.get("progressive") else 0)
     return pixels * {"WEBP": 16, "JPEG2000": 16, "AVIF": 10}.get(img.format, 8)
 
 
@@ -253,18 +254,17 @@ def _share_memory(needed: int):
         for _ in range(count):
             units.release()
 
-# %% ../nbs/00_data.ipynb #d455d3a4
+# %% ../nbs/00_data.ipynb #4e4d409e
 def _decode(img: Image.Image, size_hint: int | None) -> Image.Image:
     "Decode an opened picture: as small as the hint allows, plain RGB, upright."
     width, height = img.size
     longest, kind = max(width, height), img.format
     if size_hint:  # a JPEG can be decoded at 1/2, 1/4, 1/8: most of the work is never done
         img.draft(None, tuple(max(1, 2 * size_hint * side // longest) for side in (width, height)))
-    if img.size[0] * img.size[1] > MAX_PIXELS:
-        raise BadImage(
-            f"too many pixels: {width:,}×{height:,}, at most {MAX_PIXELS // 10**6} million are decoded"
-        )
-    with _share_memory(_decoding_bytes(img, (width, height))):
+    needed = _decoding_bytes(img, (width, height))
+    if img.size[0] * img.size[1] > MAX_PIXELS or needed > UNIT * UNITS:
+        raise BadImage(f"too many pixels: {width:,}×{height:,} would take {needed / 1e6:,.0f} MB to decode")
+    with _share_memory(needed):
         img.load()
         return _finish(img, (width, height), kind, size_hint)
 
