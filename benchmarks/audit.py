@@ -4,23 +4,29 @@
     python benchmarks/audit.py --search 10000 30000 100000                          time of the near-duplicate search
     python benchmarks/audit.py --files 100000                                       time and memory of a whole audit
 
-FOLDER holds one folder of photos a class. Nothing is written to it: the planted set is made of hard links and new files in
-a temporary folder.
+Without arguments: the search. FOLDER holds one folder of photos a class. Nothing is written to it: the planted set is made of
+hard links and new files in a temporary folder.
 """
 
 import argparse
+import json
 import os
+import platform
 import random
+import resource
 import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vehicle_nb.data import list_images, read_image
-from vehicle_nb.exploration import audit
+from vehicle_nb import exploration
+from vehicle_nb.core import write_json
+from vehicle_nb.data import cpu_count, list_images, read_image
+from vehicle_nb.exploration import audit, close_pairs, extract_features, find_suspects, pretrained
 
 # --- planting ---------------------------------------------------------------------------------------------------------
 
@@ -91,7 +97,7 @@ def link(photos: Path, target: Path) -> list[tuple[str, Path]]:
 def plant_copies(originals, count: int, rng) -> dict[Path, tuple[str, Path]]:
     "Write `count` changed copies, as many of each kind, beside their originals: {copy: (kind, original)}."
     planted = {}
-    for n, (name, path) in enumerate(rng.sample(originals, count)):
+    for n, (_, path) in enumerate(rng.sample(originals, count)):
         kind = list(KINDS)[n % len(KINDS)]
         img, options = KINDS[kind](read_image(path), rng)
         copy = path.parent / f"{rng.getrandbits(64):016x}.jpg"
@@ -118,7 +124,7 @@ def count_false(before: dict, after: dict, planted: dict, root: Path) -> int:
     return sum(len(groups) - Counter(groups).most_common(1)[0][1] for groups in members.values())
 
 
-def measure_copies(photos: Path, seed: int, count: int) -> None:
+def measure_copies(photos: Path, seed: int, count: int) -> dict:
     "Plant near duplicates and print how many were grouped with their original, kind by kind."
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "raw"
@@ -139,19 +145,140 @@ def measure_copies(photos: Path, seed: int, count: int) -> None:
         false = count_false(clusters(before.table), groups, planted, root)
         grouped = before.table["group"].duplicated(keep=False) & (before.table["reason"] == "")
         kinds = "  ".join(f"{kind} {found[kind]}/{total[kind]}" for kind in KINDS)
-        print(f"seed {seed}: {kinds}  | first five {share:.1%} | falsely grouped {false} of {len(originals)}"
-              f" | grouped before planting {grouped.sum()} | {seconds:.1f} s")  # fmt: skip
+        print(f"seed {seed}: {kinds} | all but mirrored {share:.1%} | falsely grouped {false} of {len(originals)}"
+              f" | in groups before planting {grouped.sum()} | {seconds:.1f} s", flush=True)  # fmt: skip
+        return {"seed": seed, "planted": dict(total), "found": dict(found), "false": false, "of": len(originals),
+                "grouped_before": int(grouped.sum()), "seconds": seconds}  # fmt: skip
+
+
+def plant_labels(root: Path, originals, share: float, rng) -> set[str]:
+    "Move a share of the photos into another class folder: their new paths."
+    names, moved = sorted({name for name, _ in originals}), set()
+    for name, path in rng.sample(originals, round(share * len(originals))):
+        target = root / rng.choice([other for other in names if other != name]) / path.name
+        path.rename(target)
+        moved.add(target.relative_to(root).as_posix())
+    return moved
+
+
+def measure_suspects(photos: Path, weights: str, seeds: list[int]) -> dict:
+    "Plant 3 % wrong labels; how many are among the first 3, 6 and 10 % of the suspects? Features are computed once."
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "raw"
+        link(photos, root)
+        rows = audit(root, show_progress=False)
+        start = time.perf_counter()
+        features = extract_features(rows.paths(rows.usable.index), pretrained(weights))
+        seconds = time.perf_counter() - start
+    by_sha = dict(zip(rows.usable["sha256"], features, strict=True))
+    results = {"feature_seconds": seconds, "runs": []}
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "raw"
+            moved = plant_labels(root, link(photos, root), 0.03, random.Random(seed))
+            table = audit(root, show_progress=False).usable
+        start = time.perf_counter()
+        order = find_suspects(table, np.stack([by_sha[sha] for sha in table["sha256"]]))["path"].tolist()
+        moved &= set(order)  # a copy that came under two classes is set aside already
+        found = {f"{share:.0%}": len(moved & set(order[: round(share * len(order))])) / len(moved) for share in (0.03, 0.06, 0.1)}
+        results["runs"].append({"seed": seed, "planted": len(moved), **found, "seconds": time.perf_counter() - start})
+        print(f"seed {seed}: {len(moved)} wrong labels; share of them among the first suspects: "
+              + ", ".join(f"{share} {value:.0%}" for share, value in found.items()), flush=True)  # fmt: skip
+    return results
+
+
+def fake_rows(n: int, seed: int = 0) -> np.ndarray:
+    "`n` rows like those of `tiny`, with the spectrum of natural pictures (1/f); a tenth of them are copies of others."
+    rng, size = np.random.default_rng(seed), exploration.THUMB
+    waves = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.fftfreq(size) ** 2
+    waves[0, 0] = 1
+    rows = np.full((n, size * size + 2 * exploration.CHROMA**2), 128, np.uint8)
+    for at in range(0, n, 1000):
+        noise = rng.normal(size=(min(1000, n - at), size, size))
+        grey = np.fft.ifft2(np.fft.fft2(noise) * waves**-0.6).real
+        grey /= grey.std((1, 2), keepdims=True)
+        rows[at : at + len(grey), : size * size] = np.clip(128 + 50 * grey, 0, 255).reshape(len(grey), -1)
+    rows[n - n // 10 :] = rows[: n // 10]
+    return rows
+
+
+def measure_search(sizes: list[int]) -> list[dict]:
+    "Time of the search for close hashes alone, of all near-duplicate work, and, where bearable, of comparing all with all."
+    results = []
+    for n in sizes:
+        rows = fake_rows(n)
+        grey = rows[:, : exploration.THUMB**2].reshape(n, exploration.THUMB, exploration.THUMB)
+        hashes = exploration.hash_views(grey)
+        times = [time.perf_counter()]
+        pairs = sum(int((i < j).sum()) for i, j in close_pairs(hashes, hashes))
+        times.append(time.perf_counter())
+        groups, _ = exploration.near_duplicates(rows)
+        times.append(time.perf_counter())
+        brute = sum(int((exploration.bit_count(hashes[i + 1 :] ^ hashes[i]) <= exploration.RADIUS).sum()) for i in range(n))
+        times.append(time.perf_counter())
+        assert pairs == brute and len(set(groups.tolist())) == n - n // 10
+        search, near, naive = np.diff(times).tolist()
+        results.append({"hashes": n, "pairs": pairs, "search_s": search, "all_with_all_s": naive, "near_duplicates_s": near,
+                        "peak_mb": peak_mb()})  # fmt: skip
+        print(f"{n:8,} hashes: search {search:6.2f} s, all with all {naive:7.2f} s, whole near-duplicate work {near:6.1f} s, "
+              f"{pairs:,} close pairs, peak memory {peak_mb():,} MB", flush=True)  # fmt: skip
+    return results
+
+
+def peak_mb() -> int:
+    "The most memory that this process and its largest child ever held, in megabytes."
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + child) // 1024
+
+
+def measure_files(n: int) -> dict:
+    "A whole audit of `n` small JPEG files of ten classes: time and memory of this process and its largest worker."
+    with tempfile.TemporaryDirectory() as folder:
+        root, rng = Path(folder) / "raw", np.random.default_rng(0)
+        base = fake_rows(2000)[:, : exploration.THUMB**2].reshape(2000, exploration.THUMB, exploration.THUMB)
+        for i in range(n):  # each is another one: base pictures in other orders, side by side
+            a, b = rng.integers(0, 1800, 2)
+            path = root / f"class_{i % 10}" / f"{i:06d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.hstack([base[a], base[b]])).convert("RGB").save(path, quality=70)
+        start = time.perf_counter()
+        found = audit(root, show_progress=True)
+        seconds = time.perf_counter() - start
+    result = {"files": n, "seconds": seconds, "usable": len(found.usable), "groups": len(found.groups()), "peak_mb": peak_mb()}
+    print(f"{n:,} files: {seconds:.0f} s, {n / seconds:.0f} files/s, peak memory {peak_mb():,} MB", flush=True)
+    return result
+
+
+def machine() -> dict:
+    "What the figures were taken on."
+    names = Path("/proc/cpuinfo").read_text().split("model name") if Path("/proc/cpuinfo").exists() else ["", f": {platform.machine()}"]
+    return {"date": time.strftime("%Y-%m-%d"), "processor": names[1].split("\n")[0].strip("\t :"), "cores": cpu_count(),
+            "python": platform.python_version(), "numpy": np.__version__}  # fmt: skip
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="real photos, one folder a class")
-    parser.add_argument("--copies", type=int, default=240, help="near duplicates to plant")
+    parser.add_argument("--copies", type=int, default=240, help="near duplicates to plant, in equal parts of each kind")
+    parser.add_argument("--weights", help="a torchvision weights file (or imagenet): plant wrong labels, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--search", type=int, nargs="*", help="numbers of hashes")
+    parser.add_argument("--files", type=int, help="how many files to audit")
+    parser.add_argument("--results", type=Path, help="a JSON file to add the figures to")
     args = parser.parse_args()
+    results = {}
     if args.photos:
-        for seed in args.seeds:
-            measure_copies(args.photos, seed, args.copies)
+        results["copies"] = [measure_copies(args.photos, seed, args.copies) for seed in args.seeds]
+        if args.weights:
+            results["suspects"] = measure_suspects(args.photos, args.weights, args.seeds)
+    if args.files:
+        results["files"] = measure_files(args.files)
+    if args.search is not None or not (args.photos or args.files):
+        results["search"] = measure_search(args.search or [10_000, 30_000, 100_000])
+    if args.results:
+        kept = json.loads(args.results.read_text()) if args.results.exists() else {}
+        stamp = {"machine": machine(), "seeds": args.seeds}
+        write_json(args.results, kept | {name: {**stamp, "measured": value} for name, value in results.items()})
 
 
 if __name__ == "__main__":
