@@ -71,7 +71,8 @@ def main():
     take_pictures()
     example = st.session_state.get("example")
     files = given_files()
-    examples(predictor, small=bool(example or files))
+    if not (files and st.session_state.get("way") == "Camera"):  # the camera needs the space
+        examples(predictor, small=bool(example or files))
     if example:
         one_picture(predictor, f"a drawing of {spoken(example[0]).lower()}", example_picture(*example))
     elif files:
@@ -88,7 +89,8 @@ def choose_model(bundles: list[Path]) -> Predictor | None:
     "The sidebar: which model, and what is known about it."
     with st.sidebar:
         st.subheader("The model")
-        path = st.selectbox("Model", bundles, format_func=bundle_label, label_visibility="collapsed", key="bundle")
+        labels = {bundle_label(path): path for path in bundles}
+        path = labels[st.selectbox("Model", labels, label_visibility="collapsed")]
         try:
             predictor = load_predictor(bundle_key(path))
         except (VehicleError, OSError) as error:

@@ -601,5 +601,6 @@ d = { 'settings': { 'branch': 'main',
                                   'vehicle_nb.train.start_run': ('training.html#start_run', 'vehicle_nb/train.py'),
                                   'vehicle_nb.train.train': ('training.html#train', 'vehicle_nb/train.py'),
                                   'vehicle_nb.train.train_epoch': ('training.html#train_epoch', 'vehicle_nb/train.py'),
+                                  'vehicle_nb.train.train_size': ('training.html#train_size', 'vehicle_nb/train.py'),
                                   'vehicle_nb.train.train_step': ('training.html#train_step', 'vehicle_nb/train.py'),
                                   'vehicle_nb.train.write_history': ('training.html#write_history', 'vehicle_nb/train.py')}}}

@@ -251,7 +251,7 @@ def most_confused(
     rows = [(answers.classes[i], answers.classes[j], int(matrix[i, j]), matrix[i, j] / totals[i]) for i, j in pairs[:k]]
     return pd.DataFrame(rows, columns=["what_it_is", "taken_for", "times", "share_of_class"])
 
-# %% ../nbs/07_evaluation.ipynb #ac842d72
+# %% ../nbs/07_evaluation.ipynb #7b3cb017
 def top_losses(
     answers: Answers,
     k: int = 12,  # how many
@@ -269,22 +269,21 @@ def plot_top_losses(
     worst = top_losses(answers, k)
     said = [f"{_spaced(answers.classes[answers.predicted[i]])} {answers.confidence[i]:.0%}" for i in worst]
     titles = [f"said {s}\nis {_spaced(answers.classes[answers.labels[i]])}" for s, i in zip(said, worst, strict=True)]
-    axes = show_images([images[i] for i in worst], titles, cols=5, size=2.0)
+    axes = show_images([images[i] for i in worst], titles, cols=5, size=1.7)
     for ax, i in zip(axes.flat, worst, strict=False):
         ax.title.set_color(PALETTE[2] if answers.correct[i] else PALETTE[3])
     return axes
 
-# %% ../nbs/07_evaluation.ipynb #83b42530
+# %% ../nbs/07_evaluation.ipynb #367e16ad
 def last_feature_map(
     model: torch.nn.Module,
     xb: torch.Tensor,  # float32 N×3×S×S in [-1, 1]
 ) -> torch.nn.Module | None:
     "The module near the network's end whose output still has places (N×channels×h×w); None where there is none."
-    calls = []
+    calls = []  # (module, places on a side) in the order of the computation
 
     def note(module, args, out):
-        places = isinstance(out, torch.Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
-        calls.append(module if places else None)
+        calls.append((module, min(out.shape[2:]) if isinstance(out, torch.Tensor) and out.ndim == 4 else 0))
 
     handles = [m.register_forward_hook(note) for m in model.modules() if m is not model]
     try:
@@ -293,9 +292,12 @@ def last_feature_map(
     finally:
         for handle in handles:
             handle.remove()
-    found = [i for i, module in enumerate(calls) if module is not None]
     # A transformer has places only at its very beginning; a heat map of those would say nothing.
-    return calls[found[-1]] if found and found[-1] >= len(calls) / 2 else None
+    late = calls[len(calls) // 2 :]
+    for least in (7, 4, 2):
+        if found := [module for module, side in late if side >= least]:
+            return found[-1]
+    return None
 
 # %% ../nbs/07_evaluation.ipynb #651c0da2
 def where_it_looked(

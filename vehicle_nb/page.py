@@ -34,13 +34,18 @@ from .inference import Prediction, Predictor, in_words, load_image, percent, to_
 from .loading import to_input
 from .model import read_bundle_config
 
-# %% ../nbs/09_app.ipynb #fa525249
+# %% ../nbs/09_app.ipynb #5a7b39a8
 def spoken(
     name: str,  # of a class, as its folder is called
 ) -> str:
     "A class name as a person writes it: `fire_truck` becomes `Fire truck`."
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def _together(p: float) -> str:
+    "A probability whose number and sign stay on one line (HTML)."
+    return percent(p).replace(">", "&gt;").replace("<", "&lt;").replace(" ", "&nbsp;")
 
 
 def sign(
@@ -50,11 +55,11 @@ def sign(
     best, p = prediction.top[0]
     if prediction.unknown:
         kind, head, answer = "unknown", "I looked, but this is", "Not a vehicle I know"
-        sure = f"The nearest guess is <b>{html.escape(spoken(best))}</b>, at {percent(p)}"
+        sure = f"The nearest guess is <b>{html.escape(spoken(best))}</b>, at {_together(p)}"
     else:
         head = "This is" if p >= 0.85 else "This looks like" if p >= 0.45 else "My best guess"
         kind, answer = "known", html.escape(spoken(best))
-        sure = f"<b>{percent(p)}</b> {in_words(p)}"
+        sure = f"<b>{_together(p)}</b> {in_words(p)}"
     return (
         f'<div class="sign {kind}" role="status"><div class="head">{head}</div>'
         f'<div class="answer">{answer}</div><div class="sure">{sure}</div></div>'
@@ -105,7 +110,7 @@ def where_image(
     heat = where_it_looked(predictor.model, xb, [int(prediction.probs.argmax())])
     return None if heat is None else heat_overlay(pixels, heat[0])
 
-# %% ../nbs/09_app.ipynb #2e453d49
+# %% ../nbs/09_app.ipynb #e7514fd4
 def card(
     prediction: Prediction,  # an answer or an error
     jpeg: bytes | None,  # of `thumbnail`; None where the picture could not be read
@@ -119,7 +124,7 @@ def card(
         )
     best, p = prediction.top[0]
     answer = "Not one I know" if prediction.unknown else html.escape(spoken(best))
-    near = f"nearest: {html.escape(spoken(best))}, {percent(p)}" if prediction.unknown else f"{percent(p)}, {in_words(p)}"
+    near = f"nearest: {html.escape(spoken(best))}, {_together(p)}" if prediction.unknown else f"{_together(p)}, {in_words(p)}"
     picture = f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
     return (
         f'<figure class="card{" unknown" if prediction.unknown else ""}"><img src="{picture}" alt="{name}">'

@@ -1,0 +1,96 @@
+"""Take the screenshots of lesson 09 anew: python tests/make_screenshots.py (needs a trained demo model and Chromium).
+
+The pictures on them are drawn, so nobody's photo gets into the docs. Writes nbs/images/app_*.webp.
+"""
+
+import argparse
+import io
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from conftest import ROOT
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from test_app import APP, FLAGS, find_browser
+
+from vehicle_nb.demo import draw_vehicle
+
+IMAGES = ROOT / "nbs" / "images"
+
+
+def draw(kind: str, seed: int) -> dict:
+    "A drawing as an upload."
+    file = io.BytesIO()
+    draw_vehicle(kind, seed).save(file, "JPEG", quality=92)
+    return {"name": f"{kind}-{seed % 1000}.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
+
+
+def save(tab, name: str, width: int):
+    "Screenshot of what is seen, as a small WebP."
+    tab.mouse.move(2, 2)
+    tab.wait_for_timeout(1500)
+    image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    image.thumbnail((width, 10_000), Image.Resampling.LANCZOS)
+    image.save(IMAGES / f"{name}.webp", quality=82, method=6)
+    print(name, image.size, (IMAGES / f"{name}.webp").stat().st_size // 1024, "KB")
+
+
+def open_tab(browser, url: str, width: int, height: int):
+    tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5).new_page()
+    tab.goto(url)
+    tab.wait_for_selector("[data-testid=stFileUploader]", timeout=90_000)
+    return tab
+
+
+def take(browser, url: str):
+    "One picture, several, and a phone."
+    tab = open_tab(browser, url, 1280, 860)
+    tab.set_input_files("input[type=file]", [draw("helicopter", 1_000_000_003)])
+    tab.wait_for_selector("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    save(tab, "app_one", 1200)
+    tab = open_tab(browser, url, 1280, 1000)
+    kinds = ["airplane", "bicycle", "bus", "fire_truck", "jet_ski", "motorcycle", "tractor", "unicycle", "segway", "truck"]
+    tab.set_input_files("input[type=file]", [draw(k, 1_000_000_030) for k in kinds])
+    tab.wait_for_selector(".gallery")
+    save(tab, "app_many", 1200)
+    tab = open_tab(browser, url, 390, 844)
+    tab.set_input_files("input[type=file]", [draw("bicycle", 1_000_000_041)])
+    tab.wait_for_selector("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    save(tab, "app_phone", 585)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default=str(ROOT / "models"), help="folder with a trained demo model")
+    args = parser.parse_args()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    env = {**os.environ, "VEHICLE_MODELS": str(Path(args.models).resolve()), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "streamlit", "run", APP, "--server.headless=true", f"--server.port={port}"]
+    with tempfile.TemporaryFile() as log, sync_playwright() as play:
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        try:
+            for _ in range(200):
+                try:
+                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.3)
+            browser = play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+            take(browser, url)
+            browser.close()
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+if __name__ == "__main__":
+    main()
