@@ -1622,7 +1622,7 @@ def draw_vehicle(
     "Draw one picture of a vehicle."
     return render(make_recipe(kind, seed, size))
 
-# %% ../nbs/10_demo.ipynb #7e2b35e1
+# %% ../nbs/10_demo.ipynb #b1b5f8fd
 DEMO_CLASSES = sorted(VEHICLES)
 
 
@@ -1670,7 +1670,7 @@ def _in_processes(jobs: list[tuple], workers: int, bar):
 
 def make_demo(
     path: str | Path,  # folder to make, or to replace: path/<class>/<class>_0000.jpg …
-    per_class: int = 120,  # pictures of each class
+    per_class: int = 200,  # pictures of each class
     seed: int = 42,  # the same seed gives the same files
     size: int = 256,  # longest side, pixels
     workers: int | None = None,  # processes; None takes the machine's cores
