@@ -676,7 +676,7 @@ def _groups(table: pd.DataFrame, thumbs: np.ndarray, spots: np.ndarray, show_pro
     pairs = pairs.assign(path=paths[pairs["i"]], other=paths[pairs["j"]])
     return [names.get(sha, "") for sha in table["sha256"]], pairs[["path", "other", "likeness", "mirrored"]]
 
-# %% ../nbs/01_exploration.ipynb #87dea457
+# %% ../nbs/01_exploration.ipynb #826cbb21
 def plot_counts(
     table: pd.DataFrame,  # `Audit.table`
     ax=None,  # where to draw; None for a new figure
@@ -692,10 +692,10 @@ def plot_counts(
     ax.bar_label(ax.containers[0], counts[True], label_type="center", color="white", fontsize=8)
     ax.grid(axis="y", visible=False)
     ax.set(title="Pictures of each class", xlabel="files")
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../nbs/01_exploration.ipynb #cb1e8ed8
+# %% ../nbs/01_exploration.ipynb #4ba4de6d
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     "The rows of files that are pictures."
     return table[table["width"] > 0]
@@ -712,7 +712,8 @@ def plot_sizes(
 
     ax = ax or plt.subplots(figsize=(4.6, 4.2))[1]
     rows = _readable(table)
-    ax.scatter(rows["width"], rows["height"], s=14, alpha=0.35, linewidths=0)
+    counts = rows.value_counts(["width", "height"]).reset_index()
+    ax.scatter(counts["width"], counts["height"], s=8 + 10 * np.sqrt(counts["count"]), alpha=0.4, linewidths=0)
     low, high = 0.8 * min(rows["width"].min(), rows["height"].min(), side), 1.25 * rows[["width", "height"]].to_numpy().max()
     for name, aspect in (("1:1", 1), ("16:9", 16 / 9), ("9:16", 9 / 16)):
         ax.plot([low, high], [low / aspect, high / aspect], lw=0.8, color="grey", zorder=0)
@@ -725,7 +726,7 @@ def plot_sizes(
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter())
-    ax.set(title="Sizes", xlabel="width (pixels)", ylabel=f"height (pixels); dotted: {side}")
+    ax.set(title="Sizes (larger dots: more pictures)", xlabel="width (pixels)", ylabel=f"height (pixels); dotted: {side}")
     return ax
 
 # %% ../nbs/01_exploration.ipynb #247b81a2
