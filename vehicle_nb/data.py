@@ -8,7 +8,8 @@ __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'CUT_OFF', 'FORMATS', 'TURNS', 'UNIT', 'UN
            'read_image', 'path_text', 'real_path', 'raw_root', 'class_folders', 'list_files', 'list_images',
            'cpu_count', 'map_files', 'unpack', 'disk_errors', 'get_data']
 
-# %% ../nbs/00_data.ipynb #d53cf62f
+# %% ../nbs/00_data.ipynb #f51dbe85
+import ctypes
 import errno
 import io
 import json
@@ -447,12 +448,14 @@ def list_images(
     "`(class, path)` for every file that may be a picture: hidden files and the like are left out."
     return [(name, file) for name, file, reason in list_files(path) if not reason]
 
-# %% ../nbs/00_data.ipynb #0ce85285
+# %% ../nbs/00_data.ipynb #57b763de
 def _start_worker(*budget) -> None:
     "Prepare a worker process: memory is shared, Ctrl-C is the parent's business, no life without it."
     global _budget
     _budget = budget
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # the kernel itself ends this process with its parent (PR_SET_PDEATHSIG)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     threading.Thread(target=_die_with, args=[os.getppid()], daemon=True).start()
 
 
@@ -465,8 +468,8 @@ def _die_with(parent: int) -> None:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     "A pool of processes; forked where that is the custom, as it starts at once and needs no importable main program."
-    fork = "fork" if sys.platform == "linux" else None
-    context = multiprocessing.get_context(fork)
+    fork = sys.platform == "linux" or (in_notebook() and hasattr(os, "fork"))
+    context = multiprocessing.get_context("fork" if fork else None)
     return ProcessPoolExecutor(workers, context, _start_worker, [context.Lock(), context.Semaphore(UNITS)])
 
 # %% ../nbs/00_data.ipynb #162f0473
