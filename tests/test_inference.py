@@ -297,6 +297,17 @@ def test_the_installed_command_reads_standard_input(bundle, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(bundle, tmp_path):
+    for i in range(300):
+        coloured("bus", i, (16, 16)).save(tmp_path / f"{i:03}.png")
+    run = [sys.executable, "-m", "vehicle_nb.inference", str(tmp_path), "--bundle", str(bundle), "--batch_size", "4"]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b"bus" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0 and process.stderr.read() == b""
+    process.stderr.close()
+
+
 def test_plain_ascii_terminals_get_plain_bars(bundle, tmp_path):
     coloured("bus", 2).save(tmp_path / "a.png")
     run = [sys.executable, "-m", "vehicle_nb.inference", "a.png", "--bundle", str(bundle)]
