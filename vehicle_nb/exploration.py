@@ -124,7 +124,7 @@ def _journal_line(name: str, key: str, facts: dict) -> bytes:
     plain = {name: value for name, value in facts.items() if name != "tiny"}
     return json.dumps([name, key, plain, packed]).encode() + b"\n"
 
-# %% ../nbs/01_exploration.ipynb #5ca3bcb0
+# %% ../nbs/01_exploration.ipynb #52ec471a
 def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each, journal: Path | None):
     "Yield `(path, facts)` for all files; what the journal holds is not read again, what is new is added to it."
     names = {path: path_text(path.relative_to(root)) for path in files}
@@ -132,13 +132,17 @@ def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each,
     known = _read_journal(journal) if journal else {}
     done = {path: known[names[path]][1] for path in files if known.get(names[path], ("",))[0] == keys[path] != ""}
     del known
-    yield from done.items()
-    if done:
+    left = [path for path in files if path not in done]
+    resumed = bool(done)
+    for path in list(done):
+        yield path, done.pop(path)  # with its tiny picture, so that memory does not hold two of each
+    if resumed:
         _mend(journal)
-    with open(journal or os.devnull, "ab" if done else "wb") as file:
-        if not done:
+    with open(journal or os.devnull, "ab" if resumed else "wb") as file:
+        if not resumed:
             file.write(json.dumps(JOURNAL).encode() + b"\n")
-        left = [path for path in files if path not in done]
+        if not left:
+            return
         for path, facts in map_files(partial(_facts, each=each), left, workers, "reading", show_progress, lost=_lost):
             if facts["sha256"] and keys[path]:
                 file.write(_journal_line(names[path], keys[path], facts))
@@ -632,7 +636,7 @@ class Audit:
         "Where the files of `rows` (an index of `table`, None for all) lie."
         return [self.files[row] for row in (self.table.index if rows is None else rows)]
 
-# %% ../nbs/01_exploration.ipynb #7fe9ca67
+# %% ../nbs/01_exploration.ipynb #4b8cd458
 def audit(
     raw: str | Path,  # the raw folder: one folder of pictures for each class
     workers: int | None = None,  # processes; None for one a core
@@ -659,18 +663,18 @@ def audit(
         rows[path] |= facts | {"problem": facts["reason"]}
     table = pd.DataFrame(list(rows.values())).drop(columns="reason")
     spots = np.array([where.get(path, -1) for path in rows])
-    table["group"], pairs = _groups(table, thumbs, spots, show_progress)
+    one = table[spots >= 0].drop_duplicates("sha256").sort_values("sha256")  # the order of contents, not of names
+    thumbs = thumbs[spots[one.index]]
+    table["group"], pairs = _groups(table, one, thumbs, show_progress)
     return Audit(root, decide(table, told)[COLUMNS], pairs, classes, list(rows))
 
 
 COLUMNS = ["path", "class", "sha256", "phash", "width", "height", "format", "bytes", "group", "reason", "folder", "answer", "problem"]
 
 
-def _groups(table: pd.DataFrame, thumbs: np.ndarray, spots: np.ndarray, show_progress: bool) -> tuple[list[str], pd.DataFrame]:
-    "A group name for each row, made from content, and the near-duplicate pairs by path."
-    readable = table[spots >= 0]
-    one = readable.drop_duplicates("sha256").sort_values("sha256")  # the order of contents, whatever the files are called
-    found, pairs = near_duplicates(thumbs[spots[one.index]], show_progress)
+def _groups(table: pd.DataFrame, one: pd.DataFrame, thumbs: np.ndarray, show_progress: bool) -> tuple[list[str], pd.DataFrame]:
+    "A group name for each row, made from content, and the near-duplicate pairs by path; `one` has each content once."
+    found, pairs = near_duplicates(thumbs, show_progress)
     shas, paths = one["sha256"].to_numpy(), one["path"].to_numpy()
     names = dict(zip(shas, (sha[:16] for sha in shas[found]), strict=True))
     pairs = pairs.assign(path=paths[pairs["i"]], other=paths[pairs["j"]])
@@ -873,7 +877,7 @@ def _others_say(x: np.ndarray, y: np.ndarray, folds: np.ndarray, n_classes: int)
             probs[folds == fold] = (xs[~train] @ weight[:-1] + weight[-1]).softmax(1).numpy()
     return probs
 
-# %% ../nbs/01_exploration.ipynb #c1a11609
+# %% ../nbs/01_exploration.ipynb #8cd9d7ca
 def _folds(y: np.ndarray, groups: np.ndarray, n: int = 5) -> np.ndarray:
     "A fold for each picture: a group lies in one fold whole, each class is spread over all folds."
     folds, count, home = np.zeros(len(y), np.int64), Counter(), {}
@@ -892,7 +896,7 @@ def find_suspects(
     "All pictures, the most doubtful label first: judged by their neighbours and by a classifier that never saw them."
     names, y = np.unique(table["class"].to_numpy(), return_inverse=True)
     groups = table["group"].to_numpy()
-    x = _compact(np.asarray(features, np.float32))
+    x = _compact(np.nan_to_num(np.asarray(features, np.float32)))
     votes = (_neighbours_say(x, y, groups, len(names)) + _others_say(x, y, _folds(y, groups), len(names))) / 2
     rows = np.arange(len(y))
     own = votes[rows, y]
@@ -1286,7 +1290,7 @@ def summary(
         lines.append(f"  {(suspects['doubt'] > 0.5).sum():6,}  labels are doubtful")
     return "\n".join(lines)
 
-# %% ../nbs/01_exploration.ipynb #eb6173aa
+# %% ../nbs/01_exploration.ipynb #83030f47
 def explore(
     raw: str = "data/raw",  # the raw folder: one folder of pictures for each class
     dest: str = "data/audit",  # where the report goes
@@ -1310,6 +1314,8 @@ def explore(
         page = write_report(found, dest, suspects, told)
     if show_progress:
         print(summary(found, suspects))
+        if gone := sorted(set(told) - set(found.table["path"])):
+            print(f"answers.csv names {len(gone):,} files that are not there, the first is {gone[0]}")
         print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess")
     return page
 
