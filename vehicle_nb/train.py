@@ -461,7 +461,7 @@ class StopRequest:
         if self.before is not None:
             signal.signal(signal.SIGINT, self.before)
 
-# %% ../nbs/05_training.ipynb #e1453eb3
+# %% ../nbs/05_training.ipynb #632e1a0e
 def fit(
     trainer: Trainer,  # the run
     quiet: bool = False,  # no progress bar?
@@ -472,7 +472,7 @@ def fit(
     done = state.epoch * pictures + sum(trainer.sampler.sizes()[: state.step])
     bar = progress(
         desc="training", total=s.epochs * pictures, initial=done, unit=" pictures", disable=quiet or not trainer.main,
-        bar_format="{desc} {percentage:3.0f}%|{bar:20}| {postfix}{rate_fmt}, {remaining} left",
+        bar_format="{desc} {percentage:3.0f}%|{bar:20}| {rate_fmt}, {remaining} left{postfix}",
     )
     with bar, StopRequest() as trainer.stop:
         while state.epoch < s.epochs:
