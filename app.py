@@ -262,12 +262,14 @@ def no_model():
         return
     if job.failed:
         st.error(f"The training has stopped. It said: {plain(job.last_words())}", icon=":material/error:")
+    own = Path("data/processed/config.json").is_file() or Path("data/raw").is_dir()  # what the command would train on
     with st.container(key="no_model", border=True):
         st.subheader("There is no trained model yet")
-        st.write("Nothing has been learned so far, so there is nobody to ask. Train a model right here: the computer draws "
-                 "twenty kinds of vehicle, and a small network learns to tell them apart. On two processor cores that takes "
-                 "a few minutes, and needs no download.")
-        if st.button("Train the demo model", type="primary", icon=":material/model_training:"):
+        st.write("Nothing has been learned so far, so there is nobody to ask. Train a model right here: "
+                 + ("a network learns from your pictures in the folder `data`. " if own else
+                    "the computer draws twenty kinds of vehicle, and a small network learns to tell them apart. ")
+                 + "On two processor cores that takes a few minutes, and needs no download.")
+        if st.button("Train on my pictures" if own else "Train the demo model", type="primary", icon=":material/model_training:"):
             job.start()
             st.rerun()
         st.write("Or do it in a terminal, and reload this page:")
@@ -282,7 +284,7 @@ def watch_training():
         st.rerun(scope="app")
     now = job.progress()
     with st.container(key="training", border=True):
-        st.subheader("Training the demo model")
+        st.subheader("A model is being trained")
         left = f", about {now.left} left" if now.left else ""
         st.progress(now.fraction if now.fraction is not None else 0.0, f"{spoken(now.stage)}{left}")
         epochs, right = st.columns(2)

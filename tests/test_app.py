@@ -37,6 +37,7 @@ def models(tmp_path, monkeypatch) -> Path:
     st.cache_data.clear()
     folder = tmp_path / "models"
     folder.mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VEHICLE_MODELS", str(folder))
     return folder
 
@@ -221,6 +222,8 @@ def test_without_a_model_the_page_offers_to_train_one(models):
     at = run()
     assert button(at, "Train the demo model") and not at.file_uploader
     assert any("accelerate launch -m vehicle_nb.train" in c.value for c in at.code)
+    Path("data/raw").mkdir(parents=True)  # the command would train on this folder, so the button says so
+    assert button(run(at), "Train on my pictures")
 
 
 def test_the_button_trains_and_then_the_page_works(models, monkeypatch, tmp_path):

@@ -7,7 +7,8 @@ __all__ = ['ORDERS', 'TRAIN_COMMAND', 'spoken', 'sign', 'top_chart', 'thumbnail'
            'table_csv', 'bundle_key', 'bundle_label', 'example_kinds', 'TrainingProgress', 'read_progress',
            'TrainingJob']
 
-# %% ../nbs/09_app.ipynb #b372a174
+# %% ../nbs/09_app.ipynb #2dfb5acd
+import atexit
 import html
 import os
 import re
@@ -225,7 +226,7 @@ def read_progress(
             found["accuracy"] = float(accuracy[1]) / 100
     return TrainingProgress(**found)
 
-# %% ../nbs/09_app.ipynb #43d274f9
+# %% ../nbs/09_app.ipynb #401a2f08
 TRAIN_COMMAND = [sys.executable, "-m", "vehicle_nb.train"]
 
 
@@ -263,6 +264,7 @@ class TrainingJob:
             env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
             command = self.command or TRAIN_COMMAND
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+            atexit.register(self.stop)  # it ends with the server: nobody would be left to watch it
             threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True).start()
             return True
 
