@@ -7,8 +7,7 @@ __all__ = ['ROUGH', 'STYLE', 'Answers', 'predict_probs', 'shared_classes', 'coll
            'confusion_matrix', 'plot_per_class', 'plot_confusion', 'most_confused', 'top_losses', 'plot_top_losses',
            'last_feature_map', 'where_it_looked', 'heat_overlay', 'reliability_table', 'calibration_error',
            'plot_reliability', 'coverage_curve', 'plot_coverage', 'robustness', 'plot_robustness', 'speed',
-           'figure_svg', 'image_uri', 'report_page', 'evaluate', 'figures', 'predictions_table', 'vehicle_evaluate',
-           'main']
+           'figure_svg', 'image_uri', 'report_page', 'evaluate', 'figures', 'predictions_table', 'vehicle_evaluate']
 
 # %% ../nbs/07_evaluation.ipynb #ccad7377
 import base64
@@ -179,13 +178,13 @@ def confusion_matrix(
     said, truth = torch.from_numpy(answers.predicted), torch.from_numpy(answers.labels)
     return tm.multiclass_confusion_matrix(said, truth, num_classes=len(answers.classes)).numpy()
 
-# %% ../nbs/07_evaluation.ipynb #878152fa
+# %% ../nbs/07_evaluation.ipynb #2a5d1493
 def plot_per_class(
     table: pd.DataFrame,  # of `per_class_table`
     ax=None,
 ):
     "F1 as bars, precision and recall as marks; returns the axes."
-    ax = ax or _axes(6.5, 1.2 + 0.3 * len(table))
+    ax = ax or _axes(6.5, 1.5 + 0.3 * len(table))
     y = np.arange(len(table))[::-1]
     ax.barh(y, table["f1"], color=PALETTE[5], height=0.62, label="F1")
     ax.plot(table["precision"], y, "|", ms=13, mew=2.5, color=PALETTE[0], label="precision")
@@ -193,7 +192,7 @@ def plot_per_class(
     ax.set_yticks(y, [_spaced(c) for c in table["class"]])
     ax.set(xlim=(0, 1.02), xlabel="share (1 = perfect)", title="Class by class, the weakest on top")
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.42 / (0.3 * len(table)) - 0.05), ncols=3, frameon=False)
+    ax.figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return ax
 
 
@@ -906,7 +905,7 @@ def vehicle_evaluate(
     print(f"\nThe report with all of this in pictures: {report['path'] / 'index.html'}")
     print("Next, open the page: streamlit run app.py   or ask about a picture of yours: vehicle_predict PICTURE.jpg")
 
-# %% ../nbs/07_evaluation.ipynb #e1d26c92
+# %% ../nbs/07_evaluation.ipynb #a154d7ba
 #| eval: false
 def main():
     "Entry point of `vehicle_evaluate` and of `python -m vehicle_nb.evaluation`."
