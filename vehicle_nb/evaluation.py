@@ -69,14 +69,14 @@ class Answers:
         "Cross-entropy of each picture: minus the log of the probability of the true class, N."
         return -np.log(np.clip(self.probs[np.arange(len(self.labels)), self.labels], 1e-12, 1))
 
-# %% ../nbs/07_evaluation.ipynb #ab6e6d91
+# %% ../nbs/07_evaluation.ipynb #b3fe77e7
 @torch.inference_mode()
 def predict_probs(
     model: torch.nn.Module,  # in evaluation mode
     images: np.ndarray,  # uint8 N×H×W×3
     config: dict,  # of the bundle
-    batch_size: int = 64,
-    show_progress: bool = False,
+    batch_size: int = 64,  # pictures in one forward pass
+    show_progress: bool = False,  # draw a progress bar?
 ) -> np.ndarray:
     "Calibrated probabilities of pictures as they lie packed, float32 N×C."
     device = next(model.parameters()).device
@@ -108,14 +108,14 @@ def _some(names: list[str], most: int = 4) -> str:
     "The first names, and how many more there are."
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
-# %% ../nbs/07_evaluation.ipynb #b4e2fdbd
+# %% ../nbs/07_evaluation.ipynb #9eda7267
 def collect(
     bundle: str | Path,  # a run folder with a bundle
     processed: str | Path,  # made by `vehicle_preprocess`
     split: str = "test",
-    batch_size: int = 64,
+    batch_size: int = 64,  # pictures in one forward pass
     device: str | None = None,  # None: a GPU where there is one
-    show_progress: bool = False,
+    show_progress: bool = False,  # draw a progress bar?
 ) -> tuple[Answers, np.ndarray, torch.nn.Module, dict]:
     "Ask a bundle about a split; returns the answers, the pictures (uint8 N×H×W×3), the model and its config."
     if split not in ("train", "val", "test"):
@@ -410,7 +410,7 @@ def plot_coverage(
     ax.set_title("Fewer answers, better answers")
     return ax
 
-# %% ../nbs/07_evaluation.ipynb #232688f5
+# %% ../nbs/07_evaluation.ipynb #2eb3b018
 def _blurred(image, rng, x):
     return image.filter(ImageFilter.GaussianBlur(x))
 
@@ -450,7 +450,7 @@ def robustness(
     labels: np.ndarray,  # N
     most: int = 150,  # at most so many pictures, spread evenly
     seed: int = 42,
-    show_progress: bool = False,
+    show_progress: bool = False,  # draw a progress bar?
 ) -> pd.DataFrame:
     "Accuracy on pictures that were treated roughly: a row a kind, a column a strength."
     some = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)

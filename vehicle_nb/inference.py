@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'Prediction', 'answer_from_logits', 'array_to_image', 'load_image', 'Predictor', 'picture_name',
            'find_pictures', 'percent', 'in_words', 'text_bars', 'text_line', 'to_csv', 'plot_answer',
-           'predict_pictures', 'main']
+           'predict_pictures']
 
 # %% ../nbs/08_inference.ipynb #a1ae6f63
 import csv
@@ -404,7 +404,7 @@ def _print_text(answers: Iterator[Prediction], sources: list, top: int) -> list[
             print(text_bars(answer, top, block=block))
     return seen
 
-# %% ../nbs/08_inference.ipynb #e3dd391e
+# %% ../nbs/08_inference.ipynb #07a82abe
 #| eval: false
 def main():
     "Entry point of `vehicle_predict` and of `python -m vehicle_nb.inference`."
