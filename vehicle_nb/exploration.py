@@ -8,7 +8,8 @@ __all__ = ['THUMB', 'CHROMA', 'EMPTY', 'JOURNAL', 'BANDS', 'RADIUS', 'SKETCH', '
            'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches', 'candidates',
            'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit',
            'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups',
-           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore']
+           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore',
+           'main']
 
 # %% ../nbs/01_exploration.ipynb #cf1fe1a1
 import base64
@@ -1103,7 +1104,7 @@ def _aside_section(audit: Audit, most: int = 500) -> str:
     table = f"<table><tr><th>file<th>why{lines}</table>"
     return f"<details{opened}><summary>{len(rows):,} files</summary>{table}{more}</details>"
 
-# %% ../nbs/01_exploration.ipynb #9b9ea5b0
+# %% ../nbs/01_exploration.ipynb #994520e3
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --paper: #fbfbf9; --card: #fff; --line: #d9dde2; --accent: #0072b2 }
 @media (prefers-color-scheme: dark) {
@@ -1123,7 +1124,8 @@ figure.wide { grid-column: 1 / -1 } img { max-width: 100% }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .6rem;
         display: flex; flex-direction: column; gap: .3rem }
 .card img { width: 100%; aspect-ratio: 4 / 3; object-fit: contain; background: #8881; border-radius: .3rem }
-.card p { margin: 0; font-size: .85rem } .card div { display: flex; gap: .6rem; font-size: .9rem }
+.card p { margin: 0; font-size: .85rem } .card div { display: flex; gap: .6rem; font-size: .85rem }
+.card label { white-space: nowrap }
 .card:has(input:checked) { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent) }
 .card select { visibility: hidden } .card:has(input[value=move]:checked) select { visibility: visible }
 .strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; padding: .5rem 0; border-bottom: 1px solid var(--line) }
@@ -1318,7 +1320,7 @@ def explore(
         print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess")
     return page
 
-# %% ../nbs/01_exploration.ipynb #64bd15b6
+# %% ../nbs/01_exploration.ipynb #05e218c5
 #| eval: false
 def main():
     "Entry point of `vehicle_explore` and of `python -m vehicle_nb.exploration`."
