@@ -17,7 +17,7 @@ from pathlib import Path
 from conftest import ROOT
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from test_app import APP, FLAGS, find_browser
+from test_app import APP, FLAGS, find_browser, stop
 
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
 
@@ -87,8 +87,7 @@ def main():
             take(browser, url)
             browser.close()
         finally:
-            server.terminate()
-            server.wait(20)
+            stop(server)
 
 
 if __name__ == "__main__":

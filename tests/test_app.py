@@ -351,9 +351,18 @@ def server(tmp_path_factory):
         wait_until(healthy, 60)
         yield f"http://127.0.0.1:{port}", home
     finally:
-        process.terminate()
-        process.wait(20)
+        stop(process)
         log.close()
+
+
+def stop(process: subprocess.Popen):
+    "End a server; it may take its time over open connections, but not for ever."
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(15)
 
 
 def open_page(browser, server, width=1280, height=800, **options):

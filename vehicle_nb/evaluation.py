@@ -108,11 +108,11 @@ def _some(names: list[str], most: int = 4) -> str:
     "The first names, and how many more there are."
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
-# %% ../nbs/07_evaluation.ipynb #9eda7267
+# %% ../nbs/07_evaluation.ipynb #0933a97e
 def collect(
     bundle: str | Path,  # a run folder with a bundle
     processed: str | Path,  # made by `vehicle_preprocess`
-    split: str = "test",
+    split: str = "test",  # which split
     batch_size: int = 64,  # pictures in one forward pass
     device: str | None = None,  # None: a GPU where there is one
     show_progress: bool = False,  # draw a progress bar?
@@ -147,9 +147,9 @@ def wilson(
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, middle - half), min(1.0, middle + half)
 
-# %% ../nbs/07_evaluation.ipynb #177392fc
+# %% ../nbs/07_evaluation.ipynb #e92625d2
 def per_class_table(
-    answers: Answers,
+    answers: Answers,  # from `collect`
 ) -> pd.DataFrame:
     "A row a class that occurs: pictures, precision, recall, F1, most confused with; the weakest first."
     said, truth = torch.from_numpy(answers.predicted), torch.from_numpy(answers.labels)
@@ -170,18 +170,18 @@ def per_class_table(
     table = table[table["pictures"] > 0].sort_values(["f1", "class"], kind="stable")
     return table.reset_index(drop=True)
 
-# %% ../nbs/07_evaluation.ipynb #609c9be1
+# %% ../nbs/07_evaluation.ipynb #3ba6db7f
 def confusion_matrix(
-    answers: Answers,
+    answers: Answers,  # from `collect`
 ) -> np.ndarray:
     "How often each true class (row) was called each class (column), int64 C×C."
     said, truth = torch.from_numpy(answers.predicted), torch.from_numpy(answers.labels)
     return tm.multiclass_confusion_matrix(said, truth, num_classes=len(answers.classes)).numpy()
 
-# %% ../nbs/07_evaluation.ipynb #2a5d1493
+# %% ../nbs/07_evaluation.ipynb #10ea6af6
 def plot_per_class(
     table: pd.DataFrame,  # of `per_class_table`
-    ax=None,
+    ax=None,  # axes to draw on; new ones by default
 ):
     "F1 as bars, precision and recall as marks; returns the axes."
     ax = ax or _axes(6.5, 1.5 + 0.3 * len(table))
@@ -207,11 +207,11 @@ def _spaced(name: str) -> str:
     "A class name for people."
     return name.replace("_", " ")
 
-# %% ../nbs/07_evaluation.ipynb #4f3d2f8b
+# %% ../nbs/07_evaluation.ipynb #d6fc8306
 def plot_confusion(
     matrix: np.ndarray,  # of `confusion_matrix`
     classes: list[str],  # names of its rows and columns
-    ax=None,
+    ax=None,  # axes to draw on; new ones by default
 ):
     "Rows are the truth, columns the answers; right answers blue, mistakes orange; returns the axes."
     from matplotlib.colors import LinearSegmentedColormap
@@ -237,9 +237,9 @@ def plot_confusion(
     ax.spines[:].set_visible(False)
     return ax
 
-# %% ../nbs/07_evaluation.ipynb #f5e9a293
+# %% ../nbs/07_evaluation.ipynb #92e6edf8
 def most_confused(
-    answers: Answers,
+    answers: Answers,  # from `collect`
     k: int = 10,  # how many pairs
 ) -> pd.DataFrame:
     "The commonest mistakes: what it is, what was said, how often, and which share of the class that is."
@@ -250,9 +250,9 @@ def most_confused(
     rows = [(answers.classes[i], answers.classes[j], int(matrix[i, j]), matrix[i, j] / totals[i]) for i, j in pairs[:k]]
     return pd.DataFrame(rows, columns=["what_it_is", "taken_for", "times", "share_of_class"])
 
-# %% ../nbs/07_evaluation.ipynb #7b3cb017
+# %% ../nbs/07_evaluation.ipynb #025592fb
 def top_losses(
-    answers: Answers,
+    answers: Answers,  # from `collect`
     k: int = 12,  # how many
 ) -> np.ndarray:
     "Places of the pictures with the largest loss, the worst first."
@@ -261,7 +261,7 @@ def top_losses(
 
 def plot_top_losses(
     images,  # uint8 N×H×W×3
-    answers: Answers,
+    answers: Answers,  # from `collect`
     k: int = 10,  # how many
 ):
     "The worst answers with what was said and what is true; returns the array of axes."
@@ -273,9 +273,9 @@ def plot_top_losses(
         ax.title.set_color(PALETTE[2] if answers.correct[i] else PALETTE[3])
     return axes
 
-# %% ../nbs/07_evaluation.ipynb #367e16ad
+# %% ../nbs/07_evaluation.ipynb #518d9db8
 def last_feature_map(
-    model: torch.nn.Module,
+    model: torch.nn.Module,  # in evaluation mode
     xb: torch.Tensor,  # float32 N×3×S×S in [-1, 1]
 ) -> torch.nn.Module | None:
     "The module near the network's end whose output still has places (N×channels×h×w); None where there is none."
@@ -341,9 +341,9 @@ def heat_overlay(
     weight = 0.7 * heat[..., None]
     return (grey * (1 - weight) + colour * weight).astype(np.uint8)
 
-# %% ../nbs/07_evaluation.ipynb #4c975270
+# %% ../nbs/07_evaluation.ipynb #54618c36
 def reliability_table(
-    answers: Answers,
+    answers: Answers,  # from `collect`
     bins: int = 15,  # equally wide bins of confidence
 ) -> pd.DataFrame:
     "A row a bin that is not empty: answers, mean confidence, accuracy."
@@ -354,18 +354,18 @@ def reliability_table(
 
 
 def calibration_error(
-    answers: Answers,
-    bins: int = 15,
+    answers: Answers,  # from `collect`
+    bins: int = 15,  # equal bins of confidence
 ) -> float:
     "Expected calibration error (ECE): 0 is perfect, 0.05 means five points off on average."
     probs, truth = torch.from_numpy(answers.probs), torch.from_numpy(answers.labels)
     return float(tm.multiclass_calibration_error(probs, truth, num_classes=len(answers.classes), n_bins=bins, norm="l1"))
 
-# %% ../nbs/07_evaluation.ipynb #caa2a6b7
+# %% ../nbs/07_evaluation.ipynb #a0c7a9cb
 def plot_reliability(
-    answers: Answers,
-    bins: int = 15,
-    ax=None,
+    answers: Answers,  # from `collect`
+    bins: int = 15,  # equal bins of confidence
+    ax=None,  # axes to draw on; new ones by default
 ):
     "Confidence against accuracy, bin by bin; dots as large as their bin; returns the axes."
     ax = ax or _axes(4.6, 4.6)
@@ -379,9 +379,9 @@ def plot_reliability(
     ax.legend(loc="upper left", frameon=False, markerscale=0.6)
     return ax
 
-# %% ../nbs/07_evaluation.ipynb #34a7a827
+# %% ../nbs/07_evaluation.ipynb #d57afbb1
 def coverage_curve(
-    answers: Answers,
+    answers: Answers,  # from `collect`
 ) -> pd.DataFrame:
     "A row for each number of answers kept, the surest first: coverage, accuracy among them, confidence of the last."
     order = np.argsort(-answers.confidence, kind="stable")
@@ -391,8 +391,8 @@ def coverage_curve(
 
 
 def plot_coverage(
-    answers: Answers,
-    ax=None,
+    answers: Answers,  # from `collect`
+    ax=None,  # axes to draw on; new ones by default
 ):
     "Accuracy of the answers that are given, against their share; the bundle's threshold is marked; returns the axes."
     ax = ax or _axes(5.4, 3.8)
@@ -410,7 +410,7 @@ def plot_coverage(
     ax.set_title("Fewer answers, better answers")
     return ax
 
-# %% ../nbs/07_evaluation.ipynb #2eb3b018
+# %% ../nbs/07_evaluation.ipynb #e70da305
 def _blurred(image, rng, x):
     return image.filter(ImageFilter.GaussianBlur(x))
 
@@ -444,12 +444,12 @@ ROUGH = {  # what happens to a picture: (function, gentle, middling, rough, unit
 
 
 def robustness(
-    model: torch.nn.Module,
+    model: torch.nn.Module,  # in evaluation mode
     config: dict,  # of the bundle
     images,  # uint8 N×H×W×3
     labels: np.ndarray,  # N
     most: int = 150,  # at most so many pictures, spread evenly
-    seed: int = 42,
+    seed: int = 42,  # seed of the noise
     show_progress: bool = False,  # draw a progress bar?
 ) -> pd.DataFrame:
     "Accuracy on pictures that were treated roughly: a row a kind, a column a strength."
@@ -466,10 +466,10 @@ def robustness(
         rows.append({**row, "strengths": " · ".join(map(str, strengths)) + f" {unit}"})
     return pd.DataFrame(rows)
 
-# %% ../nbs/07_evaluation.ipynb #9491c836
+# %% ../nbs/07_evaluation.ipynb #5ab847fc
 def plot_robustness(
     table: pd.DataFrame,  # of `robustness`
-    ax=None,
+    ax=None,  # axes to draw on; new ones by default
 ):
     "A line a kind, from clean to rough; returns the axes."
     ax = ax or _axes(5.4, 3.8)
@@ -480,9 +480,9 @@ def plot_robustness(
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, columnspacing=1.2, handlelength=1.4)
     return ax
 
-# %% ../nbs/07_evaluation.ipynb #7ba733f5
+# %% ../nbs/07_evaluation.ipynb #b9569248
 def speed(
-    model: torch.nn.Module,
+    model: torch.nn.Module,  # in evaluation mode
     config: dict,  # of the bundle
     images,  # uint8 N×H×W×3
     repeats: int = 15,  # measured passes of one picture
@@ -651,10 +651,10 @@ def _tiles(report: dict) -> str:
     ]
     return "<div class='tiles'>" + "".join(f"<div class='tile'><b>{a}</b><span>{b}</span></div>" for a, b in tiles) + "</div>"
 
-# %% ../nbs/07_evaluation.ipynb #25e377a2
+# %% ../nbs/07_evaluation.ipynb #9dc373cf
 def report_page(
     report: dict,  # figures, as `evaluate` makes them
-    answers: Answers,
+    answers: Answers,  # from `collect`
     images,  # uint8 N×H×W×3
     heats: dict,  # place of a picture → where the network looked; may be empty
 ) -> str:
@@ -760,14 +760,14 @@ def _page(report: dict, body: str) -> str:
         f"<main>{body}<footer>{foot}</footer></main></body></html>\n"
     )
 
-# %% ../nbs/07_evaluation.ipynb #985571d4
+# %% ../nbs/07_evaluation.ipynb #5d349a08
 def evaluate(
     bundle: str | Path | None = None,  # run folder, or folder of runs (the newest counts); None: models
     processed: str | Path = "data/processed",  # made by `vehicle_preprocess`
     split: str = "test",  # train, val or test
     dest: str | Path | None = None,  # where the report goes; None: `report` in the run folder
     device: str | None = None,  # None: a GPU where there is one
-    show_progress: bool = True,
+    show_progress: bool = True,  # draw a progress bar?
 ) -> dict:  # all figures; `per_class` and `robustness` are tables
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
     bundle = find_bundle(bundle if bundle is not None else "models")
@@ -797,9 +797,9 @@ def _check_dest(path: Path):
     if path.is_file() or (path.is_dir() and any(p.name not in ours for p in path.iterdir())):
         raise VehicleError(f"{path} holds other things than a report. Give --dest a new folder.")
 
-# %% ../nbs/07_evaluation.ipynb #06633554
+# %% ../nbs/07_evaluation.ipynb #a932d3ef
 def figures(
-    answers: Answers,
+    answers: Answers,  # from `collect`
 ) -> dict:
     "The figures of a report that depend on the answers alone."
     answered = answers.confidence >= answers.threshold
@@ -844,7 +844,7 @@ def _heats(model, config: dict, answers: Answers, images) -> dict:
     heat = where_it_looked(model, xb, answers.predicted[places])
     return {} if heat is None else dict(zip(places, heat, strict=True))
 
-# %% ../nbs/07_evaluation.ipynb #b6f9cc0e
+# %% ../nbs/07_evaluation.ipynb #da1afc73
 def _write_report(folder: Path, report: dict, answers: Answers, page: str):
     "Put page and tables into `folder`."
     (folder / "index.html").write_text(page, encoding="utf-8")
@@ -864,7 +864,7 @@ def _rows(table: pd.DataFrame) -> list[dict]:
 
 
 def predictions_table(
-    answers: Answers,
+    answers: Answers,  # from `collect`
 ) -> pd.DataFrame:
     "A row a picture: id, truth, answer, confidence, right or not, refused or not, loss, and every probability."
     names = np.array(answers.classes)

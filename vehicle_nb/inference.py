@@ -213,10 +213,10 @@ def _answer_batch(predictor: Predictor, batch: list[tuple[str, np.ndarray | str]
         else:
             yield predictor._answer(next(rows), name)
 
-# %% ../nbs/08_inference.ipynb #ba4942c8
+# %% ../nbs/08_inference.ipynb #471796de
 @patch
 def predict_many(
-    self: Predictor,
+    self: Predictor,  # the predictor
     images: Iterable,  # pictures as `predict` takes them: list, generator, or the path of a folder
     batch_size: int = 32,  # pictures in one pass of the network
     workers: int | None = None,  # threads that decode; None: one a core, at most 8
@@ -340,9 +340,9 @@ def plot_answer(
     right.tick_params(left=False)
     return left, right
 
-# %% ../nbs/08_inference.ipynb #bfd7fb8d
+# %% ../nbs/08_inference.ipynb #5b473efd
 def predict_pictures(
-    pictures: Param("files, folders, patterns such as '*.jpg', or - for standard input", str, nargs="+"),
+    pictures: Param("files, folders, patterns such as '*.jpg', or - for standard input", str, nargs="+"),  # see the text of the parameter
     bundle: str | None = None,  # run folder, or folder of runs (the newest counts); default: models
     top: int = 5,  # how many classes to show
     json: bool = False,  # print JSON

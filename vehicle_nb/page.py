@@ -87,7 +87,7 @@ def top_chart(
     texts = base.mark_text(align="left", dx=6, fontSize=14, color=ink).encode(text="shown:N")
     return (bars + texts).properties(height=36 * len(rows), background="transparent").configure_view(strokeWidth=0)
 
-# %% ../nbs/09_app.ipynb #25980489
+# %% ../nbs/09_app.ipynb #044bbfdd
 def thumbnail(
     source,  # whatever `load_image` takes
     side: int = 720,  # the longest side, in pixels
@@ -101,7 +101,7 @@ def thumbnail(
 
 
 def where_image(
-    predictor: Predictor,
+    predictor: Predictor,  # the model in memory
     source,  # whatever `load_image` takes
     prediction: Prediction,  # its answer
 ) -> np.ndarray | None:
@@ -140,12 +140,12 @@ def gallery(
     "A grid of cards (HTML)."
     return f'<div class="gallery">{"".join(cards)}</div>'
 
-# %% ../nbs/09_app.ipynb #0689a5db
+# %% ../nbs/09_app.ipynb #f8a82c72
 ORDERS = ("As given", "Surest first", "Least sure first")
 
 
 def arrange(
-    predictions: list[Prediction],
+    predictions: list[Prediction],  # answers, in the order of the uploads
     order: str = "As given",  # one of `ORDERS`
     only: str | None = None,  # a label; None for all
 ) -> list[int]:
@@ -156,7 +156,7 @@ def arrange(
 
 
 def table_csv(
-    predictions: list[Prediction],
+    predictions: list[Prediction],  # answers, in the order of the uploads
 ) -> bytes:
     "The answers as CSV for a spreadsheet (UTF-8 with the mark that Excel wants)."
     text = StringIO()
@@ -185,11 +185,11 @@ def bundle_label(
     right = f", {percent(accuracy, 1)} right" if isinstance(accuracy, float) else ""
     return f"{Path(path).name} ({len(config['classes'])} classes{right})"
 
-# %% ../nbs/09_app.ipynb #b769229c
+# %% ../nbs/09_app.ipynb #38cbb3b2
 def example_kinds(
     classes: list[str],  # of the bundle
     seed: int = 0,  # another number, another choice
-    count: int = 6,
+    count: int = 6,  # how many
 ) -> list[tuple[str, int]]:
     "Kinds of the demo set that the model knows, with a seed each; empty where it knows none."
     known = [c for c in DEMO_CLASSES if c in set(classes)]

@@ -103,8 +103,10 @@ def train_size(
     "Three quarters of the side during the first 60 % of the run, in steps of 16 pixels."
     return max(32, input_size * 3 // 4 // 16 * 16) if share < 0.6 else input_size
 
-# %% ../nbs/05_training.ipynb #ee7b764e
-def ema_step(decay: float):
+# %% ../nbs/05_training.ipynb #5d84d61a
+def ema_step(
+    decay: float,  # memory of the average once it is old, in (0, 1)
+):
     "The update of an exponential moving average whose memory grows with the number of steps behind it."
 
     @torch.no_grad()
