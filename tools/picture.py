@@ -6,7 +6,7 @@
 import zlib
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
 
@@ -26,7 +26,7 @@ def sheet(seed: int = 3) -> Image.Image:
         draw.text((x + SIZE / 2, y + TITLE / 2 - 2), kind.replace("_", " "), fill="#24292f", anchor="mm", font_size=17)
         for k in range(EACH):
             picture = draw_vehicle(kind, zlib.crc32(f"{seed}/{kind}/{k}".encode()), SIZE * 2)
-            image.paste(picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), (x, y + TITLE + k * (SIZE + GAP)))
+            image.paste(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.LANCZOS), (x, y + TITLE + k * (SIZE + GAP)))
     return image
 
 
