@@ -8,7 +8,8 @@ __all__ = ['THUMB', 'CHROMA', 'EMPTY', 'JOURNAL', 'BANDS', 'RADIUS', 'SKETCH', '
            'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches', 'candidates',
            'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit',
            'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups',
-           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore']
+           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore',
+           'main']
 
 # %% ../nbs/01_exploration.ipynb #cf1fe1a1
 import base64
@@ -1319,7 +1320,7 @@ def explore(
         print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess")
     return page
 
-# %% ../nbs/01_exploration.ipynb #64bd15b6
+# %% ../nbs/01_exploration.ipynb #05e218c5
 #| eval: false
 def main():
     "Entry point of `vehicle_explore` and of `python -m vehicle_nb.exploration`."
