@@ -97,6 +97,8 @@ def test_notebook(notebook, tmp_path, monkeypatch, request):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    # `import streamlit` puts MPLBACKEND=Agg into this process; a kernel that inherits it would show no plot.
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
     before = litter(copy)
     path = copy / "nbs" / notebook.name
