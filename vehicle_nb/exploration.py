@@ -8,8 +8,7 @@ __all__ = ['THUMB', 'CHROMA', 'EMPTY', 'JOURNAL', 'BANDS', 'RADIUS', 'SKETCH', '
            'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches', 'candidates',
            'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit',
            'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups',
-           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore',
-           'main']
+           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore']
 
 # %% ../nbs/01_exploration.ipynb #cf1fe1a1
 import base64
