@@ -11,7 +11,6 @@ hard links and new files in a temporary folder.
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -23,9 +22,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from common import command_line, stamp
+
 from vehicle_nb import exploration
 from vehicle_nb.core import write_json
-from vehicle_nb.data import cpu_count, list_images, read_image
+from vehicle_nb.data import list_images, read_image
 from vehicle_nb.exploration import audit, close_pairs, extract_features, find_suspects, pretrained
 
 # --- planting ---------------------------------------------------------------------------------------------------------
@@ -249,13 +250,6 @@ def measure_files(n: int) -> dict:
     return result
 
 
-def machine() -> dict:
-    "What the figures were taken on."
-    names = Path("/proc/cpuinfo").read_text().split("model name") if Path("/proc/cpuinfo").exists() else ["", f": {platform.machine()}"]
-    return {"date": time.strftime("%Y-%m-%d"), "processor": names[1].split("\n")[0].strip("\t :"), "cores": cpu_count(),
-            "python": platform.python_version(), "numpy": np.__version__}  # fmt: skip
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="real photos, one folder a class")
@@ -277,8 +271,8 @@ def main():
         results["search"] = measure_search(args.search or [10_000, 30_000, 100_000])
     if args.results:
         kept = json.loads(args.results.read_text()) if args.results.exists() else {}
-        stamp = {"machine": machine(), "seeds": args.seeds}
-        write_json(args.results, kept | {name: {**stamp, "measured": value} for name, value in results.items()})
+        head = stamp(command_line("audit.py")) | {"seeds": args.seeds}
+        write_json(args.results, kept | {name: {**head, "measured": value} for name, value in results.items()})
 
 
 if __name__ == "__main__":

@@ -11,41 +11,26 @@ strength is chosen on the test pictures themselves, so what is reported is the m
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import PIL
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from common import command_line, stamp
+
 from vehicle_nb.demo import make_demo
 
 RESULT = Path(__file__).resolve().parent / "results" / "demo_set.json"
 PENALTIES = (1e-2, 1e-3, 1e-4)
-
-
-def machine() -> dict:
-    "What the figures were taken on."
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(), "memory_gib": round(memory or 0, 1),
-            "load_before": [round(v, 1) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None}  # fmt: skip
-
-
-def _lines(path: str) -> list[str]:
-    "The lines of a file that may be absent."
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def read_small(path: Path, share: float = 0.7) -> tuple:
@@ -79,8 +64,7 @@ def main():
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 7, 2026])
     args, folder = parser.parse_args(), Path(tempfile.mkdtemp())
-    result = {"command": " ".join(["python benchmarks/demo_set.py", *sys.argv[1:]]), "date": date.today().isoformat(), "machine": machine()}
-    result["versions"] = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__}
+    result = stamp(command_line("demo_set.py"))
     seconds, processor, scores = [], [], {}
     try:
         for _ in range(args.runs):

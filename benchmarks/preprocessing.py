@@ -12,11 +12,8 @@
 """
 
 import argparse
-import datetime
 import os
-import platform
 import resource
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,8 +22,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import PIL
-from PIL import Image, features
+from PIL import Image
+
+from common import command_line, stamp
 
 from vehicle_nb.core import write_json
 from vehicle_nb.data import cpu_count, list_images, map_files
@@ -137,14 +135,6 @@ def small_files(folder: Path, count: int) -> dict:
     return {"files": count, "seconds": wall, "processor_seconds": busy, "peak_bytes": peak[0]}
 
 
-def machine() -> dict:
-    "What the figures were taken on."
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    versions = {"python": platform.python_version(), "pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo")}
-    return {"processor": cpu, "cores": cpu_count(), "memory_bytes": memory, "accelerator": "none used", **versions}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=24, help="how many 12-megapixel photos (0: leave this part out)")
@@ -153,8 +143,7 @@ def main():
     parser.add_argument("--folder", type=Path, help="where to work (default: the folder for temporary files)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "preprocessing.json")
     args = parser.parse_args()
-    command = "python benchmarks/preprocessing.py " + shlex.join(sys.argv[1:])
-    results = {"command": command.strip(), "date": datetime.date.today().isoformat(), "machine": machine(), "seeds": "file numbers"}
+    results = stamp(command_line("preprocessing.py")) | {"seeds": "file numbers"}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         if args.photos:
             results["photos"] = photos(Path(folder), args.photos, args.turns)

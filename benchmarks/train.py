@@ -9,22 +9,17 @@ printed and written to benchmarks/results/train-<name>.json, with the machine an
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
-import torch
+
+from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
-
-RESULTS = Path(__file__).parent / "results"
-
 
 def one_run(processed: str, seed: int, options: list[str]) -> dict:
     "Train once; returns accuracy and minutes (of the training alone, and with start and test)."
@@ -50,16 +45,15 @@ def main():
     parser.add_argument("--name", help="name of the result file; by default that of the folder")
     ours = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     args, options = parser.parse_args(ours), sys.argv[len(ours) + 2 :]
-    runs = []
+    runs, head = [], stamp(command_line("train.py"))
     for seed in args.seeds:
         runs.append(one_run(args.processed, seed, options))
         print(runs[-1], flush=True)
     accuracies = [run["test_accuracy"] for run in runs]
     spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
     print(f"test accuracy {statistics.mean(accuracies):.1%} ± {spread:.1%} (mean and standard deviation of {len(runs)} seeds)")
-    machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine(), "torch": torch.__version__}
     name = args.name or Path(args.processed).resolve().name
-    write_json(RESULTS / f"train-{name}.json", {"date": str(date.today()), "machine": machine, "options": options, "runs": runs})
+    write_json(RESULTS / f"train-{name}.json", head | {"options": options, "runs": runs})
 
 
 if __name__ == "__main__":

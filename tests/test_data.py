@@ -356,6 +356,31 @@ def test_mistakes_of_the_command(tmp_path):
     refused(command("--kaggle", "--handle", "https://kaggle.com/x", "--dest", tmp_path / "raw"), "owner/name")
     (tmp_path / "file").write_text("")
     refused(command("--demo", "--dest", tmp_path / "file" / "raw"), "cannot be written")
+    refused(command("--demo", "--dest", "."), "folder that you are in")
+    refused(command("--demo", "--max_gb", "nan", "--dest", tmp_path / "raw"), "--max_gb")
+
+
+@pytest.mark.parametrize("dest", ["mine", "mine/raw", "."], ids=["same", "inside", "around"])
+def test_a_set_is_never_taken_from_where_it_goes(tmp_path, dest):
+    source = make_raw(tmp_path / "mine")
+    before = tree(source)
+    with pytest.raises(VehicleError, match="beside each other"):
+        get_data(from_path=str(source), dest=str(tmp_path / dest), force=True, show_progress=False)
+    assert tree(source) == before
+
+
+def test_killed_while_one_set_takes_the_place_of_another(tmp_path, monkeypatch):
+    old, source = make_raw(tmp_path / "raw"), make_raw(tmp_path / "mine", ("boat", "van"))
+    before, work = tree(old), tmp_path / ".raw.work"
+    work.mkdir()
+    old.rename(work / "old")  # as kill -9 between the two renames leaves it
+    with pytest.raises(VehicleError, match="--force"):
+        get_data(from_path=str(source), dest=str(old), show_progress=False)
+    assert tree(old) == before
+    monkeypatch.setattr(data, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        get_data(from_path=str(source), dest=str(old), force=True, show_progress=False)
+    assert tree(old) == before
 
 
 def test_without_network_there_is_a_way(tmp_path, monkeypatch):

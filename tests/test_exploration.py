@@ -331,6 +331,7 @@ def test_decisions(rows, answers, expected):
         ("path,answer,class\nbus/2.jpg,move,tram\n", "'tram', which is no class folder"),
         ("path,answer,class\n,drop,\n", "the column path is empty"),
         ("name,verdict\nbus/1.jpg,drop\n", "columns path,answer,class"),
+        ("", "columns path,answer,class"),
         ("path,answer,class\nbus/1.jpg,drop,\nbus/1.jpg,keep,\n", "two different answers"),
         (b"\xff\xfe\0\0\x80", "cannot be read"),
     ],
@@ -346,6 +347,9 @@ def test_answers_as_a_spreadsheet_saves_them(tmp_path):
     path = tmp_path / "answers.csv"
     path.write_bytes("\ufeffpath,answer,class\r\n\"bus/a, b.jpg\",Keep,\r\nbus/2.jpg,,\r\nbus/3.jpg,MOVE,car\r\n".encode())
     assert read_answers(path, ["bus", "car"]) == {"bus/a, b.jpg": ("keep", ""), "bus/3.jpg": ("move", "car")}
+    for separator in ";", "\t":  # where the comma is the decimal point
+        path.write_text(separator.join(["Path", "Answer", "Class"]) + "\nbus/a, b.jpg" + separator + "drop" + separator + "\n")
+        assert read_answers(path, ["bus", "car"]) == {"bus/a, b.jpg": ("drop", "")}
     assert read_answers(tmp_path / "none.csv") == {}
 
 
@@ -460,8 +464,10 @@ def test_the_command_writes_the_same_report_twice_and_obeys_answers(tmp_path):
     ("args", "said"),
     [
         (["nowhere"], "nowhere does not exist"),
-        (["raw", "--weights", "mine.pth"], "does not tell which network"),
-        (["raw", "--dest", "raw/bus/000.jpg"], "cannot be written"),
+        (["raw", "--weights", "raw/bus/000.jpg"], "does not tell which network"),
+        (["raw", "--weights", "mine.pth"], "There is no weights file"),
+        (["raw", "--dest", "raw"], "beside each other"),
+        (["raw", "--dest", "/dev/null/audit"], "cannot be written"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, args, said):

@@ -323,6 +323,14 @@ def test_answers_are_obeyed(tmp_path):
     assert (dest / moved["split"] / "car" / f"{moved['id']}.jpg").exists()
 
 
+def test_answers_that_do_nothing_are_told(tmp_path):
+    raw, answers = make_raw(tmp_path / "raw"), tmp_path / "answers.csv"
+    answers.write_text("path,answer,class\nraw/bus/1.jpg,drop,\n")  # a word too many
+    done = command(raw, "--dest", tmp_path / "processed", "--answers", answers)
+    assert done.returncode == 0 and "1 files that are not there" in done.stdout and "raw/bus/1.jpg" in done.stdout
+    refused(command(raw, "--dest", tmp_path / "processed", "--answers", tmp_path / "typo.csv"), "typo.csv")
+
+
 # -- mistakes
 
 
@@ -331,6 +339,7 @@ def test_mistakes_are_sentences(tmp_path):
     refused(command(tmp_path / "nothing", "--dest", dest), "nothing", "vehicle_data --demo")
     refused(command(make_raw(tmp_path / "one", ("bus",)), "--dest", dest), "only one class")
     refused(command(raw, "--dest", dest, "--val", 0.6, "--test", 0.5), "training")
+    refused(command(raw, "--dest", dest, "--val", "nan"), "--val")
     refused(command(raw, "--dest", dest, "--size", 5000), "--size")
     refused(command(raw, "--dest", dest, "--augment", -1), "--augment")
     refused(command(raw, "--dest", raw / "processed"), "beside")
@@ -366,6 +375,16 @@ def test_few_pictures_are_said_to_be_few(tmp_path):
         (raw / "boat" / f"{i}.jpg").write_bytes(encode(picture(600 + i)))
     done = command(raw, "--dest", tmp_path / "processed")
     assert done.returncode == 0 and "boat has too few different pictures: none of it is left to val" in done.stdout
+
+
+def test_too_few_pictures_for_three_splits_end_here_and_not_in_training(tmp_path):
+    raw = tmp_path / "raw"
+    for k, name in enumerate(("bus", "car")):
+        (raw / name).mkdir(parents=True)
+        for i in range(2):
+            (raw / name / f"{i}.jpg").write_bytes(encode(picture(700 + 10 * k + i)))
+    refused(command(raw, "--dest", tmp_path / "processed"), "too few")
+    assert not (tmp_path / "processed").exists()
 
 
 # -- interrupted

@@ -12,13 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import CLASSES, tiny_processed
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.model import load_bundle
-from vehicle_nb.train import list_checkpoints, train
+from vehicle_nb.train import Settings, Trainer, complete, list_checkpoints, train, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
@@ -86,6 +87,42 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_
     assert not torch.equal(a["head.2.weight"], b["head.2.weight"])
 
 
+# --- what changes a step, and what must not --------------------------------------------------------------------------------
+
+
+def fresh_trainer(processed, path, **options) -> Trainer:
+    "A run before its first step; nothing in it depends on chance or on the neighbours in the batch."
+    accelerator = Accelerator(cpu=True)
+    wanted = {"processed": str(processed), "epochs": 1, "input_size": 32, "batch_size": 8, "precision": "fp32", "norms": "fixed"}
+    trainer = Trainer(complete(Settings(**wanted | options), accelerator.device), path, accelerator)
+    trainer.train_mode()
+    trainer.model.head[1].p = 0.0
+    return trainer
+
+
+@pytest.mark.parametrize("mixing", [{}, {"cutmix": 0.5, "mixup": 0.5}], ids=["plain", "mixed"])
+def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, mixing):
+    whole, pieces = (fresh_trainer(processed, tmp_path, accumulate=k, **mixing) for k in (1, 3))
+    batch = next(iter(whole.loaders["train"]))
+    sums = [train_step(trainer, batch, len(batch[1])) for trainer in (whole, pieces)]
+    torch.testing.assert_close(*sums, rtol=1e-5, atol=1e-5)
+    for a, b in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
+        # AdamW's first step has the size of the learning rate whatever the gradient is: where it is almost 0, signs may differ.
+        assert ((a - b).abs() > 1e-5).float().mean() < 0.01
+
+
+def test_a_borrowed_network_keeps_its_first_layers_and_its_statistics(processed, whole_run, tmp_path):
+    weights = {name: value for name, value in load_file(whole_run / "model.safetensors").items() if not name.startswith("head.")}
+    save_file(weights, tmp_path / "borrowed.safetensors")
+    options = {"processed": str(processed), "models": str(tmp_path), "weights": str(tmp_path / "borrowed.safetensors"), "frozen": 2}
+    metrics = train(**options, **QUICK, run="taught", epochs=1, precision="fp32")
+    after = load_file(tmp_path / "taught" / "model.safetensors")
+    assert torch.equal(after["stem.0.0.weight"], weights["stem.0.0.weight"])
+    assert torch.equal(after["stages.3.body.0.1.running_mean"], weights["stages.3.body.0.1.running_mean"])
+    assert not torch.equal(after["stages.3.body.1.0.weight"], weights["stages.3.body.1.0.weight"])
+    assert metrics["val_accuracy"] > 0.9, "four colours are easy, even for a head that learns alone"
+
+
 # --- killed, and resumed -------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +143,30 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
     code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run broken --resume --threads 1"))
     assert code == 0 and "Going on with" in out, err
     same_run(whole_run, tmp_path / "broken")
+
+
+def test_a_run_goes_on_with_its_own_set_and_its_own_settings_only(processed, whole_run, tmp_path):
+    shutil.copytree(whole_run, tmp_path / "run")
+    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run run --resume --threads 1 --lr 0.5 --seed 42"))
+    assert code == 0 and "not obeyed: --lr 0.5. For" in out, out + err
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    other = tiny_processed(tmp_path / "other", each=7, content_hash="another")
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings | {"processed": str(other)}))
+    with pytest.raises(VehicleError, match="is not the set any more"):
+        train(models=str(tmp_path), run="run", resume=True, quiet=True)
+
+
+def test_ctrl_c_is_heard_even_when_an_epoch_is_one_step(processed, tmp_path):
+    options = f"--processed {processed} --models {tmp_path} --run one_step --epochs 300 --batch_size 64 --input_size 32 --threads 1"
+    process = start("vehicle_nb.train", options)
+    deadline = time.monotonic() + 120
+    while not list_checkpoints(tmp_path / "one_step"):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    code, out, err = finished(process)
+    assert code == 0 and "Stopped." in out and f"--run one_step --models {tmp_path}" in out, err
+    assert len(pd.read_csv(tmp_path / "one_step" / "history.csv")) < 300
 
 
 def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
@@ -138,7 +199,15 @@ MISTAKES = {
     "no such processed set": ("--processed no/such/set --raw no/raw", "vehicle_preprocess"),
     "nothing to resume": ("--resume --models no/models", "without --resume"),
     "negative epochs": ("--epochs -3", "--epochs"),
+    "pieces of nothing": ("--accumulate 0", "--accumulate"),
+    "more mixtures than pictures": ("--cutmix 0.7 --mixup 0.7", "at most 1"),
+    "unknown way with statistics": ("--norms frozen", "fixed"),
+    "too many bands": ("--frozen 5", "bands"),
     "unwritable models": ("--models /dev/null/models", "--models"),
+    "a size that no network takes": ("--input_size 1", "--input_size"),
+    "a number that is none": ("--lr nan", "--lr"),
+    "a run that wants out": ("--run ../evil", "slashes"),
+    "raw folder mistyped": ("--processed no/such/set --raw pix", "vehicle_preprocess"),
     "one class only": ("--processed {tmp}/none --raw {tmp}/raw", "class"),
 }
 

@@ -37,7 +37,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .core import VehicleError, in_notebook, only_one, progress, run_command, write_json
+from .core import VehicleError, in_notebook, only_one, overlap, progress, publish, rescue, run_command, write_json
 
 # %% ../nbs/00_data.ipynb #75a26bad
 _MAGIC = [
@@ -671,6 +671,8 @@ def _copy_folder(source: Path, dest: Path, max_bytes: int, show_progress: bool) 
     "Copy the regular files of a folder; returns how many were left out."
     meter = _Meter(dest, max_bytes)
     for _, path, reason in progress(list_files(source), "copying", unit=" files", disable=not show_progress):
+        if path.is_dir() and not path.is_symlink() and not os.access(path, os.R_OK):
+            raise VehicleError(f"There is no permission to read the folder {path}: all its pictures would be missing.")
         if reason or not os.access(path, os.R_OK):
             meter.skipped += 1
         else:
@@ -698,13 +700,27 @@ def _fill(source: str, dest: Path, options: dict, max_bytes: int, show_progress:
     return skipped
 
 # %% ../nbs/00_data.ipynb #47d0f72c
+def _check_places(from_path: str | None, dest: Path, max_gb: float) -> None:
+    "Refuse what would destroy its own source, or cannot work, before anything is written."
+    if not max_gb > 0:
+        raise VehicleError(f"--max_gb is {max_gb}: it is the room that the set may take, more than 0.")
+    if os.path.realpath(dest) == os.path.realpath("."):
+        raise VehicleError("--dest is the folder that you are in. Name one inside it, such as --dest data/raw.")
+    if from_path and os.path.isdir(from_path) and overlap(from_path, dest):
+        raise VehicleError(f"--from {from_path} and --dest {dest} must lie beside each other: one inside the other would be lost.")
+    if from_path and not os.access(from_path, os.R_OK):
+        raise VehicleError(f"There is no permission to read {from_path}.")
+
+
 def _check_dest(dest: Path, source: dict, force: bool) -> bool:
     "Is this very set there already? `VehicleError` where another one would be lost."
     if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())) or force:
         return False
-    note = dest / SOURCE
-    if note.exists() and json.loads(note.read_text()) == source:
-        return True
+    try:
+        if json.loads((dest / SOURCE).read_text(encoding="utf-8")) == source:
+            return True
+    except (OSError, ValueError):
+        pass
     raise VehicleError(f"{dest} holds something already. Move it away, choose another --dest, or replace it with --force.")
 
 # %% ../nbs/00_data.ipynb #7f971e30
@@ -716,9 +732,7 @@ def _replace(dest: Path, source: dict, options: dict, max_bytes: int, show_progr
     try:
         skipped = _fill(source["source"], work / "new", options, max_bytes, show_progress)
         write_json(work / "new" / SOURCE, source)
-        if dest.exists():
-            os.replace(dest, work / "old")
-        os.replace(work / "new", dest)
+        publish(work, dest)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return skipped
@@ -727,7 +741,8 @@ def _replace(dest: Path, source: dict, options: dict, max_bytes: int, show_progr
 def _report(dest: Path, there: bool, skipped: int) -> str:
     "What lies in `dest` now, in people's words."
     files = list_images(dest)
-    lines = [f"{len(files):,} files in {len(class_folders(dest))} classes lie in {dest}{' already' if there else ''}."]
+    already = " already (--force takes them again)" if there else ""
+    lines = [f"{len(files):,} files in {len(class_folders(dest))} classes lie in {dest}{already}."]
     if skipped:
         lines.append(f"{skipped:,} others were left out: links, hidden files, and what could not be read.")
     place = "" if dest == Path("data/raw") else f" {dest}"
@@ -740,7 +755,7 @@ def get_data(
     from_path: str | None = None,  # take a folder or an archive of your own (`--from` for short)
     handle: str = KAGGLE_HANDLE,  # which Kaggle set
     dest: str = "data/raw",  # where the class folders go
-    per_class: int = 120,  # demo set: pictures of each class
+    per_class: int = 200,  # demo set: pictures of each class
     seed: int = 42,  # demo set: another seed, other pictures
     max_gb: float = 20.0,  # write no more than this
     force: bool = False,  # replace what is in `dest`
@@ -753,9 +768,12 @@ def get_data(
     if from_path and not os.path.exists(from_path):
         raise VehicleError(f"There is no folder or archive {from_path}.")
     dest = Path(dest)
+    _check_places(from_path, dest, max_gb)
     options = {"demo": {"per_class": per_class, "seed": seed}, "kaggle": {"handle": handle}}
     options["from"] = {"path": os.path.realpath(from_path or "")}
     source = {"source": chosen[0], **options[chosen[0]]}
+    with disk_errors(dest):
+        rescue(dest)
     with disk_errors(dest), only_one(dest):
         there = _check_dest(dest, source, force)
         skipped = 0 if there else _replace(dest, source, options[chosen[0]], int(max_gb * 1e9), show_progress)

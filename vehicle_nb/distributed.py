@@ -65,6 +65,8 @@ def join(
     "Make this process one of `world_size`: find the others and form the process group (NCCL on GPUs, Gloo on CPUs)."
     if world_size < 1 or not 0 <= rank < world_size:
         raise VehicleError(f"--rank {rank} does not fit --world_size {world_size}: ranks go from 0 to {max(world_size, 1) - 1}.")
+    if timeout < 1 or not 0 < master_port < 65536:
+        raise VehicleError(f"--timeout {timeout} and --master_port {master_port}: give seconds, 1 or more, and a port from 1 to 65535.")
     gpus = torch.cuda.device_count()
     local = local_rank if local_rank >= 0 else rank % max(gpus, 1) if gpus else rank
     if gpus and (local >= gpus or (master_addr in ("127.0.0.1", "localhost") and world_size > gpus)):

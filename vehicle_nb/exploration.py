@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['THUMB', 'CHROMA', 'EMPTY', 'JOURNAL', 'BANDS', 'RADIUS', 'SKETCH', 'WINDOWS', 'LIKELY', 'SAME', 'SAME_SHAPE',
-           'SAME_MARKED', 'FLAT', 'ANSWERS', 'CONFLICT', 'COLUMNS', 'FEATURE_SIDE', 'HOW_TO_GET_WEIGHTS', 'tiny',
-           'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches', 'candidates',
-           'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers', 'decide', 'Audit', 'audit',
-           'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups',
-           'find_suspects', 'pretrained', 'extract_features', 'report_html', 'write_report', 'summary', 'explore']
+           'SAME_MARKED', 'FLAT', 'ANSWERS', 'ANSWERS_FILE', 'CONFLICT', 'COLUMNS', 'FEATURE_SIDE',
+           'HOW_TO_GET_WEIGHTS', 'tiny', 'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details',
+           'sketches', 'candidates', 'align', 'compare', 'same_picture', 'Groups', 'near_duplicates', 'read_answers',
+           'strangers', 'decide', 'Audit', 'audit', 'plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes',
+           'mean_images', 'plot_means', 'plot_groups', 'find_suspects', 'pretrained', 'extract_features', 'report_html',
+           'write_report', 'summary', 'explore']
 
 # %% ../nbs/01_exploration.ipynb #cf1fe1a1
 import base64
@@ -32,7 +33,18 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .core import PALETTE, VehicleError, house_style, in_notebook, only_one, progress, run_command, show_images, write_whole
+from vehicle_nb.core import (
+    PALETTE,
+    VehicleError,
+    house_style,
+    in_notebook,
+    only_one,
+    overlap,
+    progress,
+    run_command,
+    show_images,
+    write_whole,
+)
 from vehicle_nb.data import (
     BadImage,
     class_folders,
@@ -522,6 +534,7 @@ def near_duplicates(
 
 # %% ../nbs/01_exploration.ipynb #4602ebdb
 ANSWERS = ("keep", "move", "drop")
+ANSWERS_FILE = "data/audit/answers.csv"
 CONFLICT = "same picture under two classes"
 
 
@@ -535,11 +548,13 @@ def read_answers(
         return {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
+            head = file.readline()
+            separator = max(",;\t", key=head.count)  # spreadsheets write what their country is used to
+            columns = [name.strip().strip('"').lower() for name in head.split(separator)]
+            rows = list(csv.DictReader(file, columns, delimiter=separator))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VehicleError(f"{path} cannot be read as CSV ({error}). It needs the columns path,answer,class.") from None
-    if missing := {"path", "answer", "class"} - set(reader.fieldnames or []):
+    if missing := {"path", "answer", "class"} - set(columns):
         raise VehicleError(f"{path} needs the columns path,answer,class in its first line; {sorted(missing)[0]} is missing.")
     answers = {}
     for line, row in enumerate(rows, start=2):
@@ -552,6 +567,16 @@ def read_answers(
             raise VehicleError(f"{path}, line {line}: {problem}")
         answers[name] = (answer, where)
     return answers
+
+
+def strangers(
+    answers: dict[str, tuple[str, str]],  # from `read_answers`
+    paths,  # the files that there are, as the audit names them
+    source: str | Path,  # where the answers came from
+) -> str:  # a line to print (`''` for nothing to say)
+    "Tell of answers about files that are not there: somebody has mistyped a path, and would never know."
+    gone = sorted(set(answers) - set(paths))
+    return f"{source} names {len(gone):,} files that are not there and so does nothing for them; the first is {gone[0]}\n" if gone else ""
 
 
 def _wrong_answer(name: str, answer: str, where: str, classes, answers: dict) -> str:
@@ -919,6 +944,8 @@ def pretrained(
     import torch
     from torchvision import models
 
+    if str(weights) != "imagenet" and not Path(weights).is_file():
+        raise VehicleError(f"There is no weights file {weights}. {HOW_TO_GET_WEIGHTS}")
     arch = _arch_of(weights, models.list_models(module=models))
     model = models.get_model(arch, weights=None)
     _fill(model, _read_weights(weights, arch), weights)
@@ -956,8 +983,6 @@ def _read_weights(weights: str | Path, arch: str) -> dict:
     try:
         if str(weights) == "imagenet":
             return models.get_model_weights(arch).DEFAULT.get_state_dict(progress=True, check_hash=True)
-        if not Path(weights).is_file():
-            raise VehicleError(f"There is no weights file {weights}. {HOW_TO_GET_WEIGHTS}")
         if Path(weights).suffix == ".safetensors":
             return load_file(weights)
         return torch.load(weights, map_location="cpu", weights_only=True)
@@ -1301,6 +1326,8 @@ def explore(
     "Look at every file before anything is trained: broken ones, copies, doubtful labels, in one page."
     dest = Path(dest)
     classes = list(class_folders(raw))
+    if overlap(raw, dest):
+        raise VehicleError(f"The raw folder {raw} and the report {dest} must lie beside each other, not inside. Choose another --dest.")
     told = read_answers(dest / "answers.csv", classes)
     if weights:
         pretrained(weights)  # complain now, not after the long part
@@ -1314,9 +1341,10 @@ def explore(
         page = write_report(found, dest, suspects, told)
     if show_progress:
         print(summary(found, suspects))
-        if gone := sorted(set(told) - set(found.table["path"])):
-            print(f"answers.csv names {len(gone):,} files that are not there, the first is {gone[0]}")
-        print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess")
+        print(strangers(told, found.table["path"], dest / "answers.csv"), end="")
+        raw_word = "" if Path(raw) == Path("data/raw") else f" {raw}"
+        answers = "" if dest / "answers.csv" == Path(ANSWERS_FILE) else f" --answers {dest / 'answers.csv'}"
+        print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess{raw_word}{answers}")
     return page
 
 # %% ../nbs/01_exploration.ipynb #05e218c5

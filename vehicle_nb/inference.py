@@ -65,6 +65,8 @@ def answer_from_logits(
     name: str = "",  # of the picture
 ) -> Prediction:
     "Turn logits into calibrated probabilities and an answer."
+    if not torch.isfinite(logits).all():
+        raise VehicleError("The network's answer is no number: its weights are spoilt, or its training has diverged. Train it again.")
     probs = (logits.double() / temperature).softmax(0).float().cpu().numpy()
     order = np.argsort(-probs, kind="stable")
     top = [(classes[i], float(probs[i])) for i in order]

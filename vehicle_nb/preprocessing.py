@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from .core import VehicleError, in_notebook, only_one, run_command, write_json, write_whole
+from .core import VehicleError, in_notebook, only_one, overlap, publish, rescue, run_command, write_json, write_whole
 from .data import class_folders, disk_errors, list_files, list_images, map_files, path_text, raw_root, read_image
-from .exploration import audit
+from .exploration import ANSWERS_FILE, audit, read_answers, strangers
 
 # %% ../nbs/02_preprocessing.ipynb #ea84e11a
 GREY = (128, 128, 128)  # black is -1, white is 1, and this is the 0 between them
@@ -221,22 +221,6 @@ def _work_folder(
         shutil.rmtree(work / name, ignore_errors=True)
     return work
 
-
-def _rescue(dest: Path) -> None:
-    "Bring the old set back if a run was killed between the two renames of `_publish`."
-    old = dest.parent / f".{dest.name}.work" / "old"
-    if old.exists() and not dest.exists():
-        with disk_errors(dest), only_one(dest):
-            os.replace(old, dest)
-
-
-def _publish(work: Path, dest: Path) -> None:
-    "Put the finished set in the place of the old one, and clear up."
-    if dest.exists():
-        os.replace(dest, work / "old")
-    os.replace(work / "new", dest)
-    shutil.rmtree(work, ignore_errors=True)
-
 # %% ../nbs/02_preprocessing.ipynb #61185c25
 def _place(manifest: pd.DataFrame, work: Path, classes: list[str]) -> list[Path]:
     "Lay the used pictures out as split/class/id.jpg; returns those of the training set."
@@ -318,6 +302,13 @@ def _check_classes(table: pd.DataFrame, classes: list[str], raw: Path) -> None:
             raise VehicleError(_no_picture(name, raw, why))
 
 
+def _check_splits(manifest: pd.DataFrame) -> None:
+    "Each split needs a picture, whatever its class."
+    for split in SPLITS:
+        if not (manifest["split"] == split).any():
+            raise VehicleError(f"There are too few different pictures: none is left to {split}. Each class needs three, better thirty.")
+
+
 def _no_picture(name: str, raw: Path, why: str) -> str:
     "The sentence for a class that nothing can be learnt about."
     return f"The class {name} in {raw} has no picture that can be used ({why}). Add pictures or remove the folder."
@@ -327,16 +318,15 @@ def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, 
     "Refuse what cannot work before anything is written."
     if not 16 <= size <= 1024:
         raise VehicleError(f"--size is {size}: a side of 16 to 1024 pixels is possible, 224 is usual.")
-    if min(val, test) <= 0 or val + test >= 1:
+    if not (min(val, test) > 0 and val + test < 1):  # written so that "nan" is refused, too
         raise VehicleError(f"--val {val} and --test {test} must be above 0 and leave something for training.")
-    if augment < 0:
-        raise VehicleError(f"--augment is {augment}: it is the number of extra copies, 0 or more.")
+    if not 0 <= augment <= 1000:
+        raise VehicleError(f"--augment is {augment}: it is the number of extra copies, 0 to 1000.")
     filled = {name for name, _ in list_images(raw)}
     for name in class_folders(raw):
         if name not in filled:
             raise VehicleError(_no_picture(name, raw, "it is empty"))
-    real_raw, real_dest = Path(os.path.realpath(raw)), Path(os.path.realpath(dest))
-    if real_raw == real_dest or real_raw in real_dest.parents or real_dest in real_raw.parents:
+    if overlap(raw, dest):
         raise VehicleError(f"The raw folder {raw} and the result {dest} must lie beside each other, not inside.")
     if dest.exists() and not (dest.is_dir() and ((dest / "config.json").exists() or not any(dest.iterdir()))):
         raise VehicleError(f"{dest} exists and is no processed set, so it is not replaced. Choose another --dest.")
@@ -376,24 +366,29 @@ def preprocess(
     seed: int = 42,  # another seed, another split
     augment: int = 0,  # write so many augmented copies of each training picture, too
     workers: int = 0,  # processes; 0 for one a core
-    answers: str = "data/audit/answers.csv",  # what you answered to the audit's questions; obeyed if it is there
+    answers: str = ANSWERS_FILE,  # what you answered to the audit's questions; obeyed if it is there
     show_progress: bool = True,  # a progress bar and a summary
 ) -> Path:
     "Turn a folder of anything into clean pictures of one size, split into train, val and test without leaks."
     raw, dest = Path(raw), Path(dest)
-    _rescue(dest)
+    with disk_errors(dest):
+        rescue(dest)
     _check_arguments(raw, dest, size, val, test, augment)
+    if answers != ANSWERS_FILE and not Path(answers).is_file():
+        raise VehicleError(f"There is no file of answers {answers}. Leave --answers out, or give one that exists.")
     with disk_errors(dest), only_one(dest):
         work = _work_folder(dest, {"version": 1, "size": size, **QUALITY})
         keep = partial(_keep, folder=work / "pictures", size=size)
         found = audit(raw, workers or None, show_progress, each=keep, journal=work / "journal.jsonl", answers=answers)
         manifest = make_manifest(found.table, val, test, seed)
         _check_classes(manifest, list(class_folders(raw)), raw)
+        _check_splits(manifest)
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
         settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}
         config = _build(manifest, raw, work, settings, workers or None, show_progress)
-        _publish(work, dest)
+        publish(work, dest)
     if show_progress:
+        print(strangers(read_answers(answers), found.table["path"], answers), end="")
         print(_summary(pd.read_csv(dest / "manifest.csv", keep_default_na=False), config, dest))
     return dest
 

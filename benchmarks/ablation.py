@@ -1,0 +1,105 @@
+"""What does each default of the recipe bring?
+
+    python benchmarks/ablation.py PROCESSED                        from scratch, each default changed alone
+    python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a borrowed network
+    python benchmarks/ablation.py PROCESSED --only "default" "no average"           some of the rows
+
+The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take minutes; rows of one seed
+share the split and the order of the pictures. Choose by the validation accuracy: the test split is shown, and is for nobody to
+choose by. The difference to the default is taken seed by seed.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+
+from common import RESULTS, command_line, stamp
+
+from vehicle_nb.core import write_json
+from vehicle_nb.train import train
+
+SCRATCH = {
+    "default": {},
+    "no average of the weights": {"ema": 0.0},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no limit for the gradient": {"clip": 0.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "full size all the time": {"progressive": False},
+    "no CutMix": {"cutmix": 0.0},
+    "CutMix for every batch": {"cutmix": 1.0},
+    "MixUp instead of CutMix": {"cutmix": 0.0, "mixup": 0.5},
+    "rare classes weigh more": {"balance": True},
+    "learning rate halved": {"lr": 0.002},
+    "learning rate doubled": {"lr": 0.008},
+    "float32": {"precision": "fp32"},
+}
+BORROWED = {
+    "default": {},
+    "head not taught first": {"head_epochs": 0},
+    "head alone": {"frozen": 4, "first_rate": 1e-6, "epochs": 1},
+    "one rate for all layers": {"first_rate": 1.0},
+    "no layer frozen": {"frozen": 0},
+    "two bands frozen": {"frozen": 2},
+    "batch statistics learn": {"norms": "free"},
+    "learning rate halved": {"lr": 5e-4},
+    "learning rate doubled": {"lr": 2e-3},
+    "no CutMix": {"cutmix": 0.0},
+    "CutMix for half of the batches": {"cutmix": 0.5},
+}
+
+
+def one_run(processed: str, options: dict, seed: int) -> dict:
+    "Train once; accuracies and seconds."
+    with tempfile.TemporaryDirectory() as models:
+        start = time.perf_counter()
+        metrics = train(processed=processed, models=models, run="it", seed=seed, quiet=True, **options)
+        seconds = time.perf_counter() - start
+    return {"seed": seed, "val": metrics["val_accuracy"], "test": metrics["test_accuracy"], "seconds": round(seconds, 1)}
+
+
+def mean_sd(values: list[float]) -> str:
+    "Mean and standard deviation, in percent."
+    return f"{100 * statistics.mean(values):5.1f} ± {100 * (statistics.stdev(values) if len(values) > 1 else 0):.1f}"
+
+
+def table(rows: dict[str, list[dict]]) -> str:
+    "Markdown: accuracy on validation and test, difference to the default seed by seed, seconds."
+    lines = ["| changed | validation, % | difference | test, % | seconds |", "|---|---:|---:|---:|---:|"]
+    for name, runs in rows.items():
+        differences = [run["val"] - base["val"] for run, base in zip(runs, rows["default"], strict=True)]
+        seconds = statistics.mean(run["seconds"] for run in runs)
+        val, test = ([run[split] for run in runs] for split in ("val", "test"))
+        lines.append(f"| {name} | {mean_sd(val)} | {mean_sd(differences)} | {mean_sd(test)} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("processed", help="folder that vehicle_preprocess wrote")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--size", type=int, help="side of the network's input (default: 64, or 128 with --weights)")
+    parser.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
+    parser.add_argument("--arch", default="vehicle_cnn")
+    parser.add_argument("--weights", default="", help="file of pretrained weights")
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--name", help="of the result file")
+    args = parser.parse_args()
+    borrowed = bool(args.weights)
+    base = {"arch": args.arch, "weights": args.weights, "input_size": args.size or (128 if borrowed else 64)}
+    base["epochs"] = args.epochs or (6 if borrowed else 40)
+    every = BORROWED if borrowed else SCRATCH
+    wanted = {name: change for name, change in every.items() if not args.only or name in ("default", *args.only)}
+    rows = {name: [] for name in wanted}
+    for seed in args.seeds:
+        for name, change in wanted.items():
+            rows[name].append(one_run(args.processed, base | change, seed))
+            print(f"seed {seed}, {name}: {rows[name][-1]}", flush=True)
+    print(table(rows))
+    name = args.name or ("ablation-borrowed" if borrowed else "ablation-scratch")
+    base["weights"] = args.weights.rsplit("/", 1)[-1]
+    write_json(RESULTS / f"{name}.json", stamp(command_line("ablation.py")) | {"base": base, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What all benchmarks write down: the machine, the date, the versions, the command."""
+
+import os
+import platform
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
+
+
+def machine() -> dict:
+    "What the figures were taken on; no names of hosts or people."
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
+    load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+    return {
+        "processor": names[0] if names else platform.machine(), "cores": cores, "memory_gib": round(memory or 0, 1),
+        "accelerator": accelerator(), "load_before": load,
+    }  # fmt: skip
+
+
+def accelerator() -> str:
+    "The GPU's name, where there is one."
+    import torch  # here: not every benchmark needs it
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+def stamp(
+    command: str,  # how to take the figures again, with a word for each folder: "python benchmarks/x.py PROCESSED"
+) -> dict:
+    "The head of a result file."
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"command": command, "date": date.today().isoformat(), "machine": machine(), "versions": versions}
+
+
+def command_line(
+    script: str,  # the script's name
+) -> str:
+    "This process's command; of folders on this machine only the last part is told."
+    argv = [Path(word).name if word.startswith(("/", "~", ".")) and len(word) > 1 else word for word in sys.argv[1:]]
+    return " ".join(["python", f"benchmarks/{script}", *argv])

@@ -1,0 +1,142 @@
+"""Does the network ever wait for its pictures, and does memory grow with the set?
+
+    python benchmarks/input_pipeline.py PROCESSED                  both, on the best device that is there
+    python benchmarks/input_pipeline.py PROCESSED --archs resnet50:224 --batch_size 256 --precision bf16
+
+1. Speed: real training (loader, augmentation on the device, forward, backward, optimizer, average) against the same step on one
+   batch that never leaves the memory, in turns; the ratio of pictures a second. The first turn warms up and is left out.
+2. Memory: a set of 2,000 and one of 20,000 pictures (links to the pictures of PROCESSED) are packed and read whole, each in a
+   process of its own; the most memory that the process held.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from accelerate import Accelerator
+from common import RESULTS, command_line, stamp
+
+from vehicle_nb.core import write_json
+from vehicle_nb.loading import PackedSplit, make_loader, read_config
+from vehicle_nb.train import Settings, Trainer, complete, on_cpu, share_threads, train_step
+
+
+def batches(trainer: Trainer):
+    "The real thing, epoch after epoch."
+    for epoch in itertools.count():
+        trainer.sampler.set_epoch(epoch)
+        trainer.augment.epoch = epoch
+        yield from trainer.loaders["train"]
+
+
+def rate(trainer: Trainer, source, seconds: float) -> float:
+    "Pictures a second of training on what `source` yields."
+    pictures, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for _ in range(4):
+            batch = next(source)
+            train_step(trainer, batch, len(batch[1]))
+            pictures += len(batch[1])
+        if trainer.accelerator.device.type == "cuda":
+            torch.cuda.synchronize()
+    return pictures / (time.perf_counter() - start)
+
+
+def speed(processed: str, arch: str, size: int, options: dict, turns: int, seconds: float) -> dict:
+    "Real training and the synthetic step, in turns."
+    accelerator = Accelerator(cpu=on_cpu())
+    settings = Settings(processed=processed, arch=arch, input_size=size, progressive=False, epochs=1000, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(complete(settings, accelerator.device), Path(folder), accelerator)
+        trainer.train_mode()
+        real = batches(trainer)
+        batch = tuple(t.to(accelerator.device) for t in next(real))
+        sources, rates = {"real": real, "synthetic": itertools.repeat(batch)}, {"real": [], "synthetic": []}
+        for turn in range(turns + 1):
+            for name in list(sources)[:: 1 if turn % 2 else -1]:  # who goes first takes turns, too
+                rates[name].append(rate(trainer, sources[name], seconds if turn else seconds / 4))
+    rates = {name: values[1:] for name, values in rates.items()}
+    ratios = [real / synthetic for real, synthetic in zip(*rates.values(), strict=True)]
+    kept = type(trainer.loaders["train"]).__name__ == "OnDevice"
+    print(
+        f"{arch} at {size}, {trainer.settings.precision} on {accelerator.device.type}: {np.mean(rates['real']):.1f} pictures/s, "
+        f"{np.mean(ratios):.3f} ± {np.std(ratios):.3f} of the step alone (n = {turns}){', pixels kept on the device' if kept else ''}"
+    )
+    return {
+        "arch": arch, "size": size, "precision": trainer.settings.precision, "device": accelerator.device.type,
+        "batch_size": settings.batch_size, "on_device": kept, "rates": rates, "ratios": ratios,
+    }  # fmt: skip
+
+
+def fill(processed: Path, to: Path, count: int) -> None:
+    "A processed set of `count` training pictures: links to those of `processed`."
+    config = read_config(processed)
+    files = [(name, path) for name in config["classes"] for path in sorted((processed / "train" / name).glob("*.jpg"))]
+    for name in config["classes"]:
+        (to / "train" / name).mkdir(parents=True)
+    for i in range(count):
+        name, path = files[i % len(files)]
+        shutil.copyfile(path, to / "train" / name / f"{i:06}.jpg")
+    write_json(to / "config.json", config)
+
+
+def read_all(processed: str) -> None:
+    "Pack and read a whole split; prints the most memory held meanwhile, as the system counts it (runs alone in a process)."
+    process, peaks = psutil.Process(), []
+    before = process.memory_info().rss
+    dataset = PackedSplit(processed, "train", quiet=True)
+    peaks.append(process.memory_info().rss - before)
+    for step, _ in enumerate(make_loader(dataset, 32, shuffle=True)):
+        if step % 20 == 0:
+            peaks.append(process.memory_info().rss - before)
+    print(json.dumps({"pictures": len(dataset), "packed_bytes": dataset.images.nbytes, "peak_bytes": max(peaks)}))
+
+
+def memory(processed: Path, counts: list[int]) -> list[dict]:
+    "Memory over the start, for sets of several sizes."
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            fill(processed, Path(folder), count)
+            command = [sys.executable, __file__, folder, "--read_all"]
+            out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
+            rows.append(json.loads(out))
+            print(f"{count:,} pictures: {rows[-1]['packed_bytes'] / 1e6:,.0f} MB packed, {rows[-1]['peak_bytes'] / 1e6:.0f} MB of memory")
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("processed")
+    parser.add_argument("--archs", nargs="*", default=["vehicle_cnn:128", "resnet18:224"], metavar="ARCH:SIZE")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--memory", type=int, nargs="*", default=[2_000, 20_000], help="sizes of the sets for the second part")
+    parser.add_argument("--read_all", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.read_all:
+        return read_all(args.processed)
+    share_threads(0)
+    options = {"batch_size": args.batch_size, "precision": args.precision, "compile": args.compile}
+    archs = [arch.split(":") for arch in args.archs]
+    results = stamp(command_line("input_pipeline.py"))
+    results["speed"] = [speed(args.processed, arch, int(size), options, args.turns, args.seconds) for arch, size in archs]
+    results["memory"] = memory(Path(args.processed), args.memory)
+    write_json(RESULTS / "input_pipeline.json", results)
+
+
+if __name__ == "__main__":
+    main()
