@@ -7,7 +7,8 @@ __all__ = ['ROUGH', 'STYLE', 'Answers', 'predict_probs', 'shared_classes', 'coll
            'confusion_matrix', 'plot_per_class', 'plot_confusion', 'most_confused', 'top_losses', 'plot_top_losses',
            'last_feature_map', 'where_it_looked', 'heat_overlay', 'reliability_table', 'calibration_error',
            'plot_reliability', 'coverage_curve', 'plot_coverage', 'robustness', 'plot_robustness', 'speed',
-           'figure_svg', 'image_uri', 'report_page', 'evaluate', 'figures', 'predictions_table', 'vehicle_evaluate']
+           'figure_svg', 'image_uri', 'report_page', 'own_set', 'evaluate', 'figures', 'predictions_table',
+           'vehicle_evaluate']
 
 # %% ../nbs/07_evaluation.ipynb #ccad7377
 import base64
@@ -36,7 +37,7 @@ from vehicle_nb.core import (
     write_whole_folder,
 )
 from .loading import PackedSplit, read_config, to_input
-from .model import find_bundle, load_bundle
+from .model import find_bundle, load_bundle, read_bundle_config
 
 # %% ../nbs/07_evaluation.ipynb #1f01cf9e
 @dataclass(frozen=True)
@@ -761,9 +762,18 @@ def _page(report: dict, body: str) -> str:
     )
 
 # %% ../nbs/07_evaluation.ipynb #5d349a08
+def own_set(
+    bundle: str | Path,  # run folder
+) -> str:  # its folder as the bundle tells it, or `data/processed` where that is gone
+    "The processed set that a bundle was trained on."
+    told = read_bundle_config(bundle).get("data")
+    path = told.get("processed") if isinstance(told, dict) else None
+    return path if isinstance(path, str) and (Path(path) / "config.json").is_file() else "data/processed"
+
+
 def evaluate(
     bundle: str | Path | None = None,  # run folder, or folder of runs (the newest counts); None: models
-    processed: str | Path = "data/processed",  # made by `vehicle_preprocess`
+    processed: str | Path | None = None,  # made by `vehicle_preprocess`; None: the set that the bundle was trained on
     split: str = "test",  # train, val or test
     dest: str | Path | None = None,  # where the report goes; None: `report` in the run folder
     device: str | None = None,  # None: a GPU where there is one
@@ -771,6 +781,7 @@ def evaluate(
 ) -> dict:  # all figures; `per_class` and `robustness` are tables
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
     bundle = find_bundle(bundle if bundle is not None else "models")
+    processed = processed or own_set(bundle)
     answers, images, model, config = collect(bundle, processed, split, device=device, show_progress=show_progress)
     report = figures(answers)
     report.update(run=Path(bundle).resolve().name, arch=config["arch"], split=split)
@@ -884,7 +895,7 @@ def predictions_table(
 # %% ../nbs/07_evaluation.ipynb #3db01db1
 def vehicle_evaluate(
     bundle: str | None = None,  # run folder, or folder of runs (the newest counts); default: models
-    processed: str = "data/processed",  # folder that vehicle_preprocess made
+    processed: str = "",  # folder that vehicle_preprocess made; empty: the one that the bundle was trained on
     split: str = "test",  # train, val or test
     dest: str | None = None,  # where the report goes; default: report in the run folder
     device: str | None = None,  # cpu or cuda; default: a GPU where there is one

@@ -95,7 +95,7 @@ def choose_precision(
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Depthwise convolutions get slower in bf16 on a CPU (lesson 05 measures it).
+    # Depthwise convolutions get slower in bf16 on a CPU (benchmarks/precision.py measures it).
     depthwise = arch.startswith(("mobilenet", "efficientnet", "mnasnet", "shufflenet", "convnext", "regnet"))
     has_bf16 = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has_bf16 and not depthwise else "fp32"
@@ -105,8 +105,8 @@ def choose_epochs(
     pictures: int,  # size of the training split
     borrowed: bool = False,  # does the run begin with a pretrained network?
 ) -> int:
-    "As many epochs as show 70,000 pictures, but at least 27 and at most 100; a tenth of it for a pretrained network."
-    return min(12, max(3, round(8_000 / pictures))) if borrowed else min(100, max(27, round(70_000 / pictures)))
+    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 3 to 12."
+    return min(12, max(3, round(8_000 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
 
 # %% ../nbs/05_training.ipynb #f58eb7b3
 def train_size(
