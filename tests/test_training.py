@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny import CLASSES, tiny_processed
 
 from vehicle_nb.core import VehicleError
+from vehicle_nb.evaluation import own_set
 from vehicle_nb.model import load_bundle
 from vehicle_nb.train import Settings, Trainer, complete, list_checkpoints, train, train_step
 
@@ -68,7 +69,7 @@ def whole_run(processed, tmp_path_factory) -> Path:
 # --- what a run leaves ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_bundle_history_checkpoints_and_events(whole_run):
+def test_a_run_leaves_bundle_history_checkpoints_and_events(processed, whole_run):
     model, config = load_bundle(whole_run)
     assert config["classes"] == CLASSES and config["input_size"] == 32 and not model.training
     assert 0 < config["temperature"] < 100 and 0 < config["unknown_threshold"] <= 1
@@ -76,6 +77,7 @@ def test_a_run_leaves_bundle_history_checkpoints_and_events(whole_run):
     assert list(pd.read_csv(whole_run / "history.csv")["epoch"]) == [1, 2, 3]
     assert len(list_checkpoints(whole_run)) == 2 and list((whole_run / "tensorboard").iterdir())
     assert not list(whole_run.rglob(".part-*"))
+    assert Path(own_set(whole_run)).samefile(processed) and not Path(config["data"]["processed"]).is_absolute()
 
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_run, tmp_path):

@@ -14,6 +14,7 @@ __all__ = ['ROUGH', 'STYLE', 'Answers', 'predict_probs', 'shared_classes', 'coll
 import base64
 import html
 import math
+import os
 import time
 from dataclasses import dataclass
 from io import BytesIO
@@ -767,8 +768,9 @@ def own_set(
 ) -> str:  # its folder as the bundle tells it, or `data/processed` where that is gone
     "The processed set that a bundle was trained on."
     told = read_bundle_config(bundle).get("data")
-    path = told.get("processed") if isinstance(told, dict) else None
-    return path if isinstance(path, str) and (Path(path) / "config.json").is_file() else "data/processed"
+    way = told.get("processed") if isinstance(told, dict) else None
+    path = os.path.normpath(Path(bundle) / way) if isinstance(way, str) else "data/processed"
+    return path if (Path(path) / "config.json").is_file() else "data/processed"
 
 
 def evaluate(

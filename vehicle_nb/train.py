@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['RAW', 'one_cycle', 'Settings', 'choose_precision', 'choose_epochs', 'train_size', 'ema_step', 'RunState', 'Trainer',
            'train_step', 'predict_split', 'head_features', 'teach_head', 'train_epoch', 'end_epoch', 'average_buffers',
-           'write_history', 'bundle_config', 'save_checkpoint', 'list_checkpoints', 'fit_temperature', 'fit_threshold',
-           'finish', 'StopRequest', 'fit', 'find_data', 'share_threads', 'on_cpu', 'choose_run', 'check_options',
-           'complete', 'start_run', 'overruled', 'check_same_set', 'load_checkpoint', 'describe', 'conclude', 'train']
+           'write_history', 'seen_from', 'bundle_config', 'save_checkpoint', 'list_checkpoints', 'fit_temperature',
+           'fit_threshold', 'finish', 'StopRequest', 'fit', 'find_data', 'share_threads', 'on_cpu', 'choose_run',
+           'check_options', 'complete', 'start_run', 'overruled', 'check_same_set', 'load_checkpoint', 'describe',
+           'conclude', 'train']
 
 # %% ../nbs/05_training.ipynb #c6190621
 import csv
@@ -105,8 +106,8 @@ def choose_epochs(
     pictures: int,  # size of the training split
     borrowed: bool = False,  # does the run begin with a pretrained network?
 ) -> int:
-    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 3 to 12."
-    return min(12, max(3, round(8_000 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
+    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 3 to 10."
+    return min(10, max(3, round(5_600 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
 
 # %% ../nbs/05_training.ipynb #f58eb7b3
 def train_size(
@@ -300,10 +301,11 @@ def head_features(
 def teach_head(
     trainer: Trainer,  # the run, freshly built
     quiet: bool = False,  # no progress bar?
-    views: int = 5,  # each picture as it is, and four times augmented
+    views: int = 5,  # each picture as it is, and four times augmented; fewer for large sets
 ):
     "Fit the last layer alone to the features of a borrowed network (Kumar et al., https://arxiv.org/abs/2202.10054)."
     s, acc = trainer.settings, trainer.accelerator
+    views = max(1, min(views, 50_000 // len(trainer.loaders["train"].dataset)))
     features, labels = head_features(trainer, views, quiet)
     head = find_head(trainer.ema.module)
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.1)
@@ -417,6 +419,17 @@ def write_history(
     trainer.board.flush()
 
 # %% ../nbs/05_training.ipynb #e0f0c88a
+def seen_from(
+    run: str | Path,  # folder of the run
+    processed: str | Path,  # folder of the set
+) -> str:
+    "The way from a run to its set: a bundle travels, and shall not tell the names of its maker's folders."
+    try:
+        return Path(os.path.relpath(processed, run)).as_posix()
+    except ValueError:  # on Windows, another drive
+        return str(Path(processed).resolve())
+
+
 def bundle_config(
     trainer: Trainer,  # the run
     **more,  # what is known at the end: temperature, threshold, metrics
@@ -427,7 +440,7 @@ def bundle_config(
     return {
         "arch": s.arch, "classes": trainer.classes, "image_size": data["size"], "input_size": s.input_size,
         "metrics": {"val_accuracy": best.get("val_accuracy"), "epoch": best.get("epoch")},
-        "data": {"processed": str(Path(s.processed).resolve()), "content_hash": data.get("content_hash"), "counts": data.get("counts")},
+        "data": {"processed": seen_from(trainer.path, s.processed), "content_hash": data.get("content_hash"), "counts": data.get("counts")},
         "seed": s.seed, "created": datetime.now().isoformat(timespec="seconds"),
         "versions": {"vehicle_nb": vehicle_nb.__version__, "torch": torch.__version__},
         **more,
@@ -671,7 +684,7 @@ def complete(
     return replace(
         s,
         epochs=s.epochs or choose_epochs(pictures, borrowed),
-        lr=s.lr or (1e-3 if borrowed else 4e-3),
+        lr=s.lr or (3e-4 if borrowed else 4e-3),
         first_rate=s.first_rate or (0.1 if borrowed else 1.0),
         frozen=s.frozen if s.frozen >= 0 else int(borrowed),
         norms=s.norms if s.norms != "auto" else "fixed" if borrowed and pictures < 10_000 else "free",
@@ -768,7 +781,7 @@ def train(
     head_epochs: int = 40,  # with pretrained weights: rounds in which the last layer learns alone; 0 for none
     batch_size: int = 32,  # pictures in one step, over all processes together
     accumulate: int = 1,  # compute a step in so many pieces, where a batch does not fit into memory
-    lr: float = 0.0,  # highest learning rate; 0 chooses 0.004 from scratch, 0.001 from pretrained weights
+    lr: float = 0.0,  # highest learning rate; 0 chooses 0.004 from scratch, 0.0003 from pretrained weights
     first_rate: float = 0.0,  # learning rate of the first layers as a share of lr; 0 chooses 1 from scratch, else 0.1
     frozen: int = -1,  # fifths of the layers, from the pixels on, that stay as they are; -1 chooses 0 from scratch, else 1
     norms: str = "auto",  # statistics of batch normalisation "fixed" or "free"; auto fixes those of a borrowed network
