@@ -26,9 +26,8 @@ SCRATCH = {
     "no limit for the gradient": {"clip": 0.0},
     "no weight decay": {"weight_decay": 0.0},
     "full size all the time": {"progressive": False},
-    "no CutMix": {"cutmix": 0.0},
-    "CutMix for every batch": {"cutmix": 1.0},
-    "MixUp instead of CutMix": {"cutmix": 0.0, "mixup": 0.5},
+    "CutMix for half of the pairs": {"cutmix": 0.5},
+    "MixUp for half of the pairs": {"mixup": 0.5},
     "rare classes weigh more": {"balance": True},
     "learning rate halved": {"lr": 0.002},
     "learning rate doubled": {"lr": 0.008},
@@ -42,10 +41,9 @@ BORROWED = {
     "no layer frozen": {"frozen": 0},
     "two bands frozen": {"frozen": 2},
     "batch statistics learn": {"norms": "free"},
-    "learning rate halved": {"lr": 5e-4},
-    "learning rate doubled": {"lr": 2e-3},
-    "no CutMix": {"cutmix": 0.0},
-    "CutMix for half of the batches": {"cutmix": 0.5},
+    "learning rate halved": {"lr": 1.5e-4},
+    "learning rate doubled": {"lr": 6e-4},
+    "CutMix for half of the pairs": {"cutmix": 0.5},
 }
 
 

@@ -487,7 +487,7 @@ def _verify(rows: np.ndarray, pairs: pd.DataFrame, groups: Groups, show_progress
     "Join the pairs that are the same picture; returns `(i, j, likeness, mirrored)` for each join."
     joined = []
     i, j, window, mirrored = (pairs[name].to_numpy() for name in ("i", "j", "window", "mirrored"))
-    for at in progress(range(0, len(i), 256), "verifying", disable=not show_progress):
+    for at in progress(range(0, len(i), 256), "verifying", disable=not show_progress or not len(i)):
         part = np.arange(at, min(at + 256, len(i)))
         part = part[[groups.find(a) != groups.find(b) for a, b in zip(i[part], j[part], strict=True)]]
         if not len(part):
