@@ -4,9 +4,9 @@
     python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a borrowed network
     python benchmarks/ablation.py PROCESSED --only "default" "no average"           some of the rows
 
-The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take minutes; rows of one seed
-share the split and the order of the pictures. Choose by the validation accuracy: the test split is shown, and is for nobody to
-choose by. The difference to the default is taken seed by seed.
+The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour, not
+half a day; rows of one seed share the split and the order of the pictures. Choose by the validation accuracy: the test split is
+shown, and is for nobody to choose by. The difference to the default is taken seed by seed.
 """
 
 import argparse

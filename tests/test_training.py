@@ -208,6 +208,7 @@ MISTAKES = {
     "unwritable models": ("--models /dev/null/models", "--models"),
     "a size that no network takes": ("--input_size 1", "--input_size"),
     "a number that is none": ("--lr nan", "--lr"),
+    "a seed that no generator takes": ("--seed 99999999999999999999", "2^63"),
     "a run that wants out": ("--run ../evil", "slashes"),
     "raw folder mistyped": ("--processed no/such/set --raw pix", "vehicle_preprocess"),
     "one class only": ("--processed {tmp}/none --raw {tmp}/raw", "class"),

@@ -651,8 +651,10 @@ def check_options(
     positive = ("batch_size", "accumulate", "keep")
     not_negative = ("epochs", "head_epochs", "lr", "first_rate", "weight_decay", "clip", "input_size", "patience", "save_every", "seed")
     for name in positive + not_negative:
-        if not (name in positive) <= options[name] < 2**63:  # written so that "nan" and "inf" are refused, too
+        if not (name in positive) <= options[name] < math.inf:  # written so that "nan" is refused, too
             raise VehicleError(f"--{name} {options[name]} makes no sense: give {'at least 1' if name in positive else '0 or more'}.")
+    if options["seed"] >= 2**63:
+        raise VehicleError(f"--seed {options['seed']} is too large: give a number below 2^63.")
     if options["input_size"] and not 16 <= options["input_size"] <= 4096:
         raise VehicleError(f"--input_size {options['input_size']} makes no sense: give 16 to 4096 pixels, or 0 to choose for me.")
     for name in ("label_smoothing", "ema"):
