@@ -1,6 +1,7 @@
 """Does the network ever wait for its pictures, and does memory grow with the set?
 
     python benchmarks/input_pipeline.py PROCESSED                  both, on the best device that is there
+    python benchmarks/input_pipeline.py PROCESSED --archs          the memory alone (--memory with nothing: the speed alone)
     python benchmarks/input_pipeline.py PROCESSED --archs resnet50:224 --batch_size 256 --precision bf16
 
 1. Speed: real training (loader, augmentation on the device, forward, backward, optimizer, average) against the same step on one
@@ -132,10 +133,14 @@ def main():
     share_threads(0)
     options = {"batch_size": args.batch_size, "precision": args.precision, "compile": args.compile}
     archs = [arch.split(":") for arch in args.archs]
-    results = stamp(command_line("input_pipeline.py"))
-    results["speed"] = [speed(args.processed, arch, int(size), options, args.turns, args.seconds) for arch, size in archs]
-    results["memory"] = memory(Path(args.processed), args.memory)
-    write_json(RESULTS / "input_pipeline.json", results)
+    head, path = stamp(command_line("input_pipeline.py")), RESULTS / "input_pipeline.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if archs:
+        rows = [speed(args.processed, arch, int(size), options, args.turns, args.seconds) for arch, size in archs]
+        results["speed"] = head | {"rows": rows}
+    if args.memory:
+        results["memory"] = head | {"rows": memory(Path(args.processed), args.memory)}
+    write_json(path, results)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,7 @@ class PackedSplit(Dataset):
         if not self.files:
             raise VehicleError(f"{Path(processed) / split} holds no pictures. Run vehicle_preprocess again.")
         self.ids = [p.stem for p in self.files]
+        self.read = 0  # pictures since memory was last given back
         self.path = pack_split(self.files, Path(processed) / ".cache", split, self.size, quiet)
 
     @cached_property
@@ -159,9 +160,11 @@ class PackedSplit(Dataset):
     def __getitems__(self, indices: list[int]):
         index = np.asarray(indices, dtype=np.int64)
         batch = torch.from_numpy(self.images[index]), torch.from_numpy(self.labels[index]), torch.from_numpy(index)
-        # What was read stays in the system's cache, but no longer counts as memory of this process.
-        if hasattr(mmap, "MADV_DONTNEED"):
+        self.read += len(index)
+        if self.read >= 512 and hasattr(mmap, "MADV_DONTNEED"):
+            # What was read stays in the system's cache, but no longer counts as memory of this process.
             self.images._mmap.madvise(mmap.MADV_DONTNEED)
+            self.read = 0
         return batch
 
     def __getstate__(self):
