@@ -97,7 +97,7 @@ def choose_precision(
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # Depthwise convolutions get slower in bf16 on a CPU (benchmarks/precision.py measures it).
-    depthwise = arch.startswith(("mobilenet", "efficientnet", "mnasnet", "shufflenet", "convnext", "regnet"))
+    depthwise = arch.startswith(("mobilenet", "efficientnet", "mnasnet", "shufflenet"))
     has_bf16 = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has_bf16 and not depthwise else "fp32"
 
