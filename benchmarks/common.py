@@ -7,6 +7,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from vehicle_nb.data import cpu_count
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
 
@@ -15,11 +17,10 @@ def machine() -> dict:
     "What the figures were taken on; no names of hosts or people."
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
     load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
     return {
-        "processor": names[0] if names else platform.machine(), "cores": cores, "memory_gib": round(memory or 0, 1),
+        "processor": names[0] if names else platform.machine(), "cores": cpu_count(), "memory_gib": round(memory or 0, 1),
         "accelerator": accelerator(), "load_before": load,
     }  # fmt: skip
 

@@ -9,7 +9,6 @@ strength is chosen on the test pictures themselves, so what is reported is the m
 """
 
 import argparse
-import json
 import os
 import resource
 import shutil
@@ -25,11 +24,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from common import command_line, stamp
+from common import RESULTS, command_line, stamp
 
+from vehicle_nb.core import write_json
 from vehicle_nb.demo import make_demo
 
-RESULT = Path(__file__).resolve().parent / "results" / "demo_set.json"
 PENALTIES = (1e-2, 1e-3, 1e-4)
 
 
@@ -85,8 +84,7 @@ def main():
     print(f"drawing {20 * args.per_class} pictures: {statistics.mean(seconds):.1f} s (runs: {seconds}), {megabytes:.0f} MB")
     print(f"processor time of the workers: {statistics.mean(processor):.1f} s (runs: {processor})")
     print(f"linear model on 32×32 pixels: {statistics.mean(best):.1%} (seeds {args.seeds}: {best}); guessing: 5.0%")
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(RESULTS / "demo_set.json", result)
 
 
 if __name__ == "__main__":

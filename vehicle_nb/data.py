@@ -671,7 +671,7 @@ def _copy_folder(source: Path, dest: Path, max_bytes: int, show_progress: bool) 
     "Copy the regular files of a folder; returns how many were left out."
     meter = _Meter(dest, max_bytes)
     for _, path, reason in progress(list_files(source), "copying", unit=" files", disable=not show_progress):
-        if path.is_dir() and not path.is_symlink() and not os.access(path, os.R_OK):
+        if reason and path.is_dir() and not path.is_symlink() and not os.access(path, os.R_OK):
             raise VehicleError(f"There is no permission to read the folder {path}: all its pictures would be missing.")
         if reason or not os.access(path, os.R_OK):
             meter.skipped += 1

@@ -310,7 +310,7 @@ def teach_head(
     head = find_head(trainer.ema.module)
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.1)
     schedule = LambdaLR(optimizer, lambda epoch: 1 - epoch / s.head_epochs)
-    order, drop = torch.Generator().manual_seed(s.seed), torch.nn.Dropout(0.2)
+    order, drop = torch.Generator().manual_seed(s.seed), nn.Dropout(0.2)
     for _ in range(s.head_epochs):
         for batch in torch.randperm(len(labels), generator=order).split(128):
             loss = F.cross_entropy(head(drop(features[batch])), labels[batch], label_smoothing=s.label_smoothing)
@@ -318,7 +318,7 @@ def teach_head(
             optimizer.step()
             optimizer.zero_grad()
         schedule.step()
-    for weight in head.parameters():  # on several GPUs the last digits might differ
+    for weight in head.parameters():  # each rank has drawn its own dropout: the head of rank 0 counts
         broadcast(weight.data)
     find_head(acc.unwrap_model(trainer.model, keep_torch_compile=False)).load_state_dict(head.state_dict())
 
