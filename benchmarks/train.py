@@ -53,7 +53,7 @@ def main():
     spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
     print(f"test accuracy {statistics.mean(accuracies):.1%} ± {spread:.1%} (mean and standard deviation of {len(runs)} seeds)")
     name = args.name or Path(args.processed).resolve().name
-    write_json(RESULTS / f"train-{name}.json", head | {"options": options, "runs": runs})
+    write_json(RESULTS / f"train-{name}.json", head | {"options": [Path(word).name for word in options], "runs": runs})
 
 
 if __name__ == "__main__":

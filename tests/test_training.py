@@ -128,12 +128,12 @@ def test_a_borrowed_network_keeps_its_first_layers_and_its_statistics(processed,
 # --- killed, and resumed -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole_run, tmp_path, name):
     options = f"--processed {processed} --models {tmp_path} --run broken --epochs 3 --save_every 1"
     process = start("vehicle_nb.train", options, FAST)
     deadline = time.monotonic() + 120
-    while not [p for p in list_checkpoints(tmp_path / "broken") if p.name.endswith("_step_000002")]:
+    while not [p for p in list_checkpoints(tmp_path / "broken") if p.stem.endswith("_step_000002")]:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
     process.send_signal(getattr(signal, name))
@@ -141,6 +141,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
     if name == "SIGINT":
         assert code == 0 and "--resume --run broken" in out and "Traceback" not in err
         load_bundle(tmp_path / "broken")  # whoever stops early has a model all the same
+    if name == "SIGTERM":
+        assert code == 75 and "Traceback" not in err and "--resume --run broken" in err.strip().splitlines()[-1]
     assert not list_checkpoints(tmp_path / "broken")[-1].name.startswith("epoch_0003"), "it was to be stopped before its end"
     code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run broken --resume --threads 1"))
     assert code == 0 and "Going on with" in out, err

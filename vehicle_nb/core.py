@@ -23,6 +23,9 @@ from tqdm.std import tqdm as text_tqdm
 class VehicleError(Exception):
     "A mistake that the user can repair: the message says what is wrong, with which file, and what to do next."
 
+    code = 2  # the exit code of a command that ends with it
+    abrupt = False  # leave without tidying up?
+
 # %% ../nbs/11_core.ipynb #1bf078f0
 @contextmanager
 def write_whole(
@@ -143,12 +146,15 @@ def end_well(
     call,  # a function without parameters: what the command does; may return an exit code
     prog: str,  # the command's name, to begin its complaints with
 ):
-    "Run a command and leave the process: 0 done, 2 a user's mistake, 130 Ctrl-C."
+    "Run a command and leave the process: 0 done, 2 a user's mistake (or the error's own code), 130 Ctrl-C."
     try:
         code = call()
     except VehicleError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        sys.exit(2)
+        if str(error):  # of several processes one alone speaks
+            print(f"{prog}: {error}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        (os._exit if error.abrupt else sys.exit)(error.code)
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped.", file=sys.stderr)
         sys.exit(130)

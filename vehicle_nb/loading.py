@@ -209,8 +209,12 @@ class EpochSampler(Sampler):
     def share(self, batch: np.ndarray) -> list[int]:
         "This rank's part of a batch: whole pairs of neighbours, where there are enough of them."
         unit = 2 if len(batch) >= 2 * self.world_size else 1
-        starts = np.array_split(np.arange(0, len(batch), unit), self.world_size)[self.rank]
-        return batch[starts[0] : starts[-1] + unit].tolist() if len(starts) else []
+        starts = np.array_split(np.arange(0, len(batch) - unit + 1, unit), self.world_size)[self.rank]
+        if not len(starts):
+            return []
+        end = starts[-1] + unit
+        # An odd one out goes with the last pair: one picture alone has no batch statistics.
+        return batch[starts[0] : end + (end == len(batch) - 1)].tolist()
 
     def __len__(self):
         return self.steps - self.first

@@ -1,0 +1,110 @@
+"""One rank that trains and notes what it sees, so that a test can compare the notes of all: `python ranks.py '{"processed": …}'`.
+
+`notes` names the folder for the notes; `trouble` what shall happen to a rank: `{"rank": 0, "epoch": 1, "step": 2, "kind": …}` with
+"term" (SIGTERM to itself), "kill" (SIGKILL to itself), "kill in save" (half of a checkpoint is written then) or "disk full".
+All else goes to `train`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+import vehicle_nb.train as training
+from vehicle_nb.core import end_well
+
+
+def digest(tensors) -> str:
+    "A short name for the exact bits of some tensors."
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+class Notes:
+    "What a rank has seen."
+
+    def __init__(self, folder: str, trouble: dict):
+        self.rank, self.folder, self.trouble = int(os.environ.get("RANK", 0)), Path(folder), trouble
+        self.seen, self.pictures, self.weights, self.gradient = [], {}, [], None
+        self.step, self.end = training.train_step, training.end_epoch
+
+    def is_time(self, state) -> bool:
+        "Is this the moment of trouble? It comes once, also where a launcher starts the rank again."
+        now = {"rank": self.rank, "epoch": state.epoch, "step": state.step}
+        again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        return not again and {name: value for name, value in self.trouble.items() if name != "kind"} == now
+
+    def train_step(self, trainer, batch, total):
+        images, _, index = batch
+        if self.is_time(trainer.state):
+            self.write()
+            make_trouble(self.trouble["kind"])
+        self.seen.append([trainer.state.epoch, index.tolist()])
+        for i, picture in zip(index.tolist(), trainer.augment(images, index), strict=True):
+            self.pictures[f"{trainer.state.epoch} {i}"] = digest([picture])
+        if self.gradient is None:
+            optimizer, plain = trainer.optimizer, trainer.optimizer.step
+
+            def look(*args, **kwargs):
+                self.gradient = torch.cat([p.grad.flatten() for p in trainer.plain.parameters()]).clone()
+                optimizer.step = plain
+                return plain(*args, **kwargs)
+
+            optimizer.step = look
+        return self.step(trainer, batch, total)
+
+    def end_epoch(self, trainer, bar):
+        result = self.end(trainer, bar)
+        self.weights.append(digest([*trainer.plain.state_dict().values(), *trainer.ema.state_dict().values()]))
+        self.logits = {split: training.predict_split(trainer, split)[0] for split in ("val", "test")}
+        self.write()
+        return result
+
+    def write(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        seen = {"seen": self.seen, "pictures": self.pictures, "weights": self.weights}
+        (self.folder / f"{self.rank}.json").write_text(json.dumps(seen))
+        torch.save({"gradient": self.gradient, **getattr(self, "logits", {})}, self.folder / f"{self.rank}.pt")
+
+
+def make_trouble(kind: str):
+    "Let something happen to this process."
+    if kind in ("term", "kill"):
+        os.kill(os.getpid(), signal.SIGTERM if kind == "term" else signal.SIGKILL)
+        return
+    whole = torch.save
+
+    def save(thing, file):
+        if kind == "disk full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(thing, file)
+        file.truncate(file.tell() // 2)
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save
+
+
+def main():
+    options = json.loads(sys.argv[1])
+    notes, no_dropout = Notes(options.pop("notes"), options.pop("trouble", {})), options.pop("no_dropout", False)
+    training.train_step, training.end_epoch = notes.train_step, notes.end_epoch
+    if no_dropout:  # what is left of chance is the same for any number of ranks
+        torch.nn.Dropout.forward = lambda self, x: x
+    try:
+        training.train(threads=1, **options)
+    finally:
+        notes.write()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    end_well(main, "ranks")
