@@ -51,7 +51,7 @@ def one_run(processed: str, options: dict, seed: int) -> dict:
     "Train once; accuracies and seconds."
     with tempfile.TemporaryDirectory() as models:
         start = time.perf_counter()
-        metrics = train(processed=processed, models=models, run="it", seed=seed, quiet=True, **options)
+        metrics = train(processed=processed, models=models, run_name="it", seed=seed, quiet=True, **options)
         seconds = time.perf_counter() - start
     return {"seed": seed, "val": metrics["val_accuracy"], "test": metrics["test_accuracy"], "seconds": round(seconds, 1)}
 

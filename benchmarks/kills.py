@@ -74,17 +74,17 @@ def main():
     moments, rows = random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as models:
         new = f"--processed {args.processed} --models {models} --epochs {args.epochs} --input_size 32 --batch_size 16 --save_every 1"
-        whole = start(args.processes, f"{new} --run whole")
+        whole = start(args.processes, f"{new} --run_name whole")
         print(whole.communicate()[0])
         broken = Path(models) / "broken"
         while len(rows) < args.kills:
-            resume = f"--models {models} --run broken --resume" if list_checkpoints(broken) else f"{new} --run broken"
+            resume = f"--models {models} --run_name broken --resume" if list_checkpoints(broken) else f"{new} --run_name broken"
             row = kill_once(start(args.processes, resume), broken, moments.uniform(0.05, 3))
             if row is None:
                 sys.exit(f"The run ended after {len(rows)} kills: give more --epochs.")
             rows.append(row)
             print(f"kill {len(rows)}: {row}", flush=True)
-        out = start(args.processes, f"--models {models} --run broken --resume").communicate()[0]
+        out = start(args.processes, f"--models {models} --run_name broken --resume").communicate()[0]
         outcome = same(Path(models) / "whole", broken)
     print(out, "the same weights and history" if outcome else "NOT the same", sep="\n")
     print("| kill | s after start | inside a save | newest whole checkpoint |\n|---:|---:|---|---|")

@@ -26,7 +26,7 @@ def one_run(processed: str, seed: int, options: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as models:
         start = time.perf_counter()
         command = [sys.executable, "-m", "vehicle_nb.train", "--processed", processed, "--models", models]
-        subprocess.run([*command, "--run", "it", "--seed", str(seed), *options], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "--run_name", "it", "--seed", str(seed), *options], check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - start
         run = Path(models) / "it"
         metrics = json.loads((run / "config.json").read_text())["metrics"]

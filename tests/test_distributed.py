@@ -77,7 +77,7 @@ def same_run(one: Path, other: Path):
 def four(processed, tmp_path_factory) -> Path:
     "Four ranks, two epochs."
     path = tmp_path_factory.mktemp("four")
-    ended(launch(4, processed=processed, models=path, run="run", epochs=2, notes=path / "notes", **SMALL | {"batch_size": 16}))
+    ended(launch(4, processed=processed, models=path, run_name="run", epochs=2, notes=path / "notes", **SMALL | {"batch_size": 16}))
     return path
 
 
@@ -85,7 +85,7 @@ def four(processed, tmp_path_factory) -> Path:
 def two(processed, tmp_path_factory) -> Path:
     "Two ranks, three epochs, a checkpoint after every step."
     path = tmp_path_factory.mktemp("two")
-    ended(launch(2, processed=processed, models=path, run="run", epochs=3, save_every=1, notes=path / "notes", **SMALL))
+    ended(launch(2, processed=processed, models=path, run_name="run", epochs=3, save_every=1, notes=path / "notes", **SMALL))
     return path
 
 
@@ -134,8 +134,9 @@ def test_a_picture_is_augmented_alike_whatever_the_number_of_ranks(four, two):
 
 
 def test_a_step_too_small_for_its_ranks_is_refused_in_one_sentence(processed, tmp_path):
-    said = ended(launch(4, processed=processed, models=tmp_path, run="run", epochs=1, notes=tmp_path / "notes", **SMALL), None)
-    assert said.count("are too few for 4 processes") == 1 and "--batch_size 16" in said and "Error:" not in said.replace("ChildFailedError:", "")
+    said = ended(launch(4, processed=processed, models=tmp_path, run_name="run", epochs=1, notes=tmp_path / "notes", **SMALL), None)
+    assert said.count("are too few for 4 processes") == 1 and "--batch_size 16" in said
+    assert "Error:" not in said.replace("ChildFailedError:", "")
 
 
 def test_a_step_of_four_ranks_has_the_gradient_of_one_process(tmp_path):
@@ -143,7 +144,7 @@ def test_a_step_of_four_ranks_has_the_gradient_of_one_process(tmp_path):
     same = {"processed": data, "models": tmp_path, "epochs": 1, "norms": "fixed", "clip": 0, "no_dropout": True}
     gradients = []
     for ranks in (1, 4):
-        options = same | SMALL | {"batch_size": 32, "run": f"of_{ranks}", "notes": tmp_path / f"notes_{ranks}"}
+        options = same | SMALL | {"batch_size": 32, "run_name": f"of_{ranks}", "notes": tmp_path / f"notes_{ranks}"}
         ended(launch(ranks, **options))
         gradients.append(torch.load(tmp_path / f"notes_{ranks}" / "0.pt")["gradient"])
     assert gradients[0].norm() > 0.01
@@ -156,12 +157,12 @@ def test_a_step_of_four_ranks_has_the_gradient_of_one_process(tmp_path):
 @pytest.mark.parametrize("kind", ["term", "kill", "kill in save"])
 def test_two_ranks_that_are_stopped_go_on_to_the_very_same_weights(two, processed, tmp_path, kind):
     trouble = {"rank": 0, "epoch": 1, "step": 2, "kind": kind}
-    same = {"processed": processed, "models": tmp_path, "run": "run", "epochs": 3, "save_every": 1} | SMALL
+    same = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 3, "save_every": 1} | SMALL
     ended(launch(2, **same, notes=tmp_path / "first", trouble=trouble), None)
     stopped = list_checkpoints(tmp_path / "run")[-1].name
     # A request is heard every ten steps and at an epoch's end, a kill at once.
     assert stopped == {"term": "epoch_0002_step_000000.pt"}.get(kind, "epoch_0001_step_000002.pt")
-    said = ended(launch(2, models=tmp_path, run="run", resume=True, notes=tmp_path / "second"))
+    said = ended(launch(2, models=tmp_path, run_name="run", resume=True, notes=tmp_path / "second"))
     assert said.count("Going on with") == 1
     same_run(two / "run", tmp_path / "run")
     assert not list(tmp_path.rglob(".part-*"))
@@ -170,10 +171,10 @@ def test_two_ranks_that_are_stopped_go_on_to_the_very_same_weights(two, processe
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_run_goes_on_with_another_number_of_ranks_at_the_right_picture(processed, tmp_path, ranks):
     trouble = {"rank": 1, "epoch": 1, "step": 2, "kind": "kill"}
-    same = {"processed": processed, "models": tmp_path, "run": "run", "epochs": 2} | SMALL
+    same = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 2} | SMALL
     ended(launch(2, **same, save_every=1, notes=tmp_path / "first", trouble=trouble), None)
     assert list_checkpoints(tmp_path / "run")[-1].stem == "epoch_0001_step_000002"
-    ended(launch(ranks, models=tmp_path, run="run", resume=True, notes=tmp_path / "second"))
+    ended(launch(ranks, models=tmp_path, run_name="run", resume=True, notes=tmp_path / "second"))
     before = [{"seen": [row for row in rank["seen"] if row[0] == 1][:2]} for rank in read_notes(tmp_path / "first")]
     after = read_notes(tmp_path / "second")
     assert len(after) == ranks
@@ -191,17 +192,17 @@ def test_a_broken_checkpoint_is_passed_over(two, processed, tmp_path):
     said = []
     assert read_checkpoint(tmp_path / "run", said.append)["state"] == torch.load(older)["state"]
     assert len(said) == 1 and newest.name in said[0] and "passed over" in said[0]
-    train(models=str(tmp_path), run="run", resume=True, threads=1, quiet=True)
+    train(models=str(tmp_path), run_name="run", resume=True, threads=1, quiet=True)
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 3
     for file in list_checkpoints(tmp_path / "run"):
         file.write_bytes(b"PK")
     with pytest.raises(VehicleError, match="is whole"):
-        train(models=str(tmp_path), run="run", resume=True, threads=1, quiet=True)
+        train(models=str(tmp_path), run_name="run", resume=True, threads=1, quiet=True)
 
 
 def test_a_full_disk_stops_all_ranks_with_one_sentence_and_spoils_nothing(processed, tmp_path):
     trouble = {"rank": 0, "epoch": 1, "step": 0, "kind": "disk full"}
-    options = {"processed": processed, "models": tmp_path, "run": "run", "epochs": 3, **SMALL}
+    options = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 3, **SMALL}
     process = launch(2, **options, notes=tmp_path / "notes", trouble=trouble)
     said = ended(process, None)
     assert process.returncode != 0 and said.count("could not be saved") == 1 and "No space left" in said
@@ -220,7 +221,7 @@ def terminal(rank: int, port: int, options: str) -> subprocess.Popen:
 @pytest.mark.parametrize(("how", "seconds"), [(signal.SIGKILL, 20), (signal.SIGSTOP, 45)], ids=["dies", "hangs"])
 def test_when_a_rank_is_lost_the_other_says_so_and_leaves(processed, tmp_path, how, seconds):
     port = free_port()
-    options = f"--processed {processed} --models {tmp_path} --run run --epochs 500 --input_size 32 --batch_size 8 --peer_timeout 8"
+    options = f"--processed {processed} --models {tmp_path} --run_name run --epochs 500 --input_size 32 --batch_size 8 --peer_timeout 8"
     survivor, lost = (terminal(rank, port, options) for rank in (0, 1))
     deadline = time.monotonic() + 120
     while not list_checkpoints(tmp_path / "run"):
@@ -234,14 +235,14 @@ def test_when_a_rank_is_lost_the_other_says_so_and_leaves(processed, tmp_path, h
     lost.communicate()
     last = [line for line in err.replace("\r", "\n").splitlines() if line.strip()][-1]
     assert survivor.returncode == 75 and took < seconds, err
-    assert "another process has died or does not answer" in last and "--resume --run run" in last
+    assert "another process has died or does not answer" in last and "--resume --run_name run" in last
     assert "Traceback" not in err and "frame #" not in err and "gloo/transport" not in err, err
     assert read_checkpoint(tmp_path / "run")
 
 
 def test_torchrun_starts_a_job_again_and_it_finishes_as_if_nothing_had_been(two, processed, tmp_path):
     trouble = {"rank": 1, "epoch": 1, "step": 2, "kind": "kill"}
-    options = {"processed": processed, "models": tmp_path, "run": "run", "epochs": 3, "save_every": 1, **SMALL}
+    options = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 3, "save_every": 1, **SMALL}
     said = ended(launch(2, "--max-restarts", "2", **options, notes=tmp_path / "notes", trouble=trouble))
     assert "Going on with" in said
     same_run(two / "run", tmp_path / "run")
@@ -249,7 +250,7 @@ def test_torchrun_starts_a_job_again_and_it_finishes_as_if_nothing_had_been(two,
 
 def test_a_job_that_may_be_started_again_needs_a_name(processed, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
-    with pytest.raises(VehicleError, match="--run NAME"):
+    with pytest.raises(VehicleError, match="--run_name NAME"):
         train(processed=str(processed), models=str(tmp_path), quiet=True)
 
 
@@ -286,7 +287,7 @@ class Machines:
 
 
 def test_two_machines_train_lose_one_and_resume(processed, tmp_path):
-    options = f"--models {tmp_path} --run run"
+    options = f"--models {tmp_path} --run_name run"
     new = f"{options} --processed {processed} --epochs 400 --input_size 32 --batch_size 16 --precision fp32"
     with Machines() as machines:
         ranks = [machines.start(rank // 2, rank, new) for rank in range(4)]

@@ -59,7 +59,7 @@ def same_run(one: Path, other: Path):
 def whole_run(processed, tmp_path_factory) -> Path:
     "An undisturbed run of three epochs."
     models = tmp_path_factory.mktemp("models")
-    code, out, err = finished(start("vehicle_nb.train", f"--processed {processed} --models {models} --run whole --epochs 3", FAST))
+    code, out, err = finished(start("vehicle_nb.train", f"--processed {processed} --models {models} --run_name whole --epochs 3", FAST))
     assert code == 0, err
     assert "Test accuracy" in out and str(models / "whole") in out and "vehicle_predict" in out
     assert "pictures/s" in err and "loss" in err and "left" in err, "the progress bar tells loss, speed and time left"
@@ -82,9 +82,9 @@ def test_a_run_leaves_bundle_history_checkpoints_and_events(processed, whole_run
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_run, tmp_path):
     options = {"processed": str(processed), "models": str(tmp_path), "epochs": 3, "precision": "fp32"}
-    train(**options, **QUICK, run="again")
+    train(**options, **QUICK, run_name="again")
     same_run(whole_run, tmp_path / "again")
-    train(**options, **QUICK, run="other", seed=7)
+    train(**options, **QUICK, run_name="other", seed=7)
     a, b = (load_file(run / "model.safetensors") for run in (whole_run, tmp_path / "other"))
     assert not torch.equal(a["head.2.weight"], b["head.2.weight"])
 
@@ -117,7 +117,7 @@ def test_a_borrowed_network_keeps_its_first_layers_and_its_statistics(processed,
     weights = {name: value for name, value in load_file(whole_run / "model.safetensors").items() if not name.startswith("head.")}
     save_file(weights, tmp_path / "borrowed.safetensors")
     options = {"processed": str(processed), "models": str(tmp_path), "weights": str(tmp_path / "borrowed.safetensors"), "frozen": 2}
-    metrics = train(**options, **QUICK, run="taught", epochs=1, precision="fp32")
+    metrics = train(**options, **QUICK, run_name="taught", epochs=1, precision="fp32")
     after = load_file(tmp_path / "taught" / "model.safetensors")
     assert torch.equal(after["stem.0.0.weight"], weights["stem.0.0.weight"])
     assert torch.equal(after["stages.3.body.0.1.running_mean"], weights["stages.3.body.0.1.running_mean"])
@@ -130,7 +130,7 @@ def test_a_borrowed_network_keeps_its_first_layers_and_its_statistics(processed,
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole_run, tmp_path, name):
-    options = f"--processed {processed} --models {tmp_path} --run broken --epochs 3 --save_every 1"
+    options = f"--processed {processed} --models {tmp_path} --run_name broken --epochs 3 --save_every 1"
     process = start("vehicle_nb.train", options, FAST)
     deadline = time.monotonic() + 120
     while not [p for p in list_checkpoints(tmp_path / "broken") if p.stem.endswith("_step_000002")]:
@@ -139,29 +139,29 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
     process.send_signal(getattr(signal, name))
     code, out, err = finished(process)
     if name == "SIGINT":
-        assert code == 0 and "--resume --run broken" in out and "Traceback" not in err
+        assert code == 0 and "--resume --run_name broken" in out and "Traceback" not in err
         load_bundle(tmp_path / "broken")  # whoever stops early has a model all the same
     if name == "SIGTERM":
-        assert code == 75 and "Traceback" not in err and "--resume --run broken" in err.strip().splitlines()[-1]
+        assert code == 75 and "Traceback" not in err and "--resume --run_name broken" in err.strip().splitlines()[-1]
     assert not list_checkpoints(tmp_path / "broken")[-1].name.startswith("epoch_0003"), "it was to be stopped before its end"
-    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run broken --resume --threads 1"))
+    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run_name broken --resume --threads 1"))
     assert code == 0 and "Going on with" in out, err
     same_run(whole_run, tmp_path / "broken")
 
 
 def test_a_run_goes_on_with_its_own_set_and_its_own_settings_only(processed, whole_run, tmp_path):
     shutil.copytree(whole_run, tmp_path / "run")
-    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run run --resume --threads 1 --lr 0.5 --seed 42"))
+    code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run_name run --resume --threads 1 --lr 0.5 --seed 42"))
     assert code == 0 and "not obeyed: --lr 0.5. For" in out, out + err
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     other = tiny_processed(tmp_path / "other", each=7, content_hash="another")
     (tmp_path / "run" / "settings.json").write_text(json.dumps(settings | {"processed": str(other)}))
     with pytest.raises(VehicleError, match="is not the set any more"):
-        train(models=str(tmp_path), run="run", resume=True, quiet=True)
+        train(models=str(tmp_path), run_name="run", resume=True, quiet=True)
 
 
 def test_ctrl_c_is_heard_even_when_an_epoch_is_one_step(processed, tmp_path):
-    options = f"--processed {processed} --models {tmp_path} --run one_step --epochs 300 --batch_size 64 --input_size 32 --threads 1"
+    options = f"--processed {processed} --models {tmp_path} --run_name one_step --epochs 300 --batch_size 64 --input_size 32 --threads 1"
     process = start("vehicle_nb.train", options)
     deadline = time.monotonic() + 120
     while not list_checkpoints(tmp_path / "one_step"):
@@ -169,13 +169,13 @@ def test_ctrl_c_is_heard_even_when_an_epoch_is_one_step(processed, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     code, out, err = finished(process)
-    assert code == 0 and "Stopped." in out and f"--run one_step --models {tmp_path}" in out, err
+    assert code == 0 and "Stopped." in out and f"--run_name one_step --models {tmp_path}" in out, err
     assert len(pd.read_csv(tmp_path / "one_step" / "history.csv")) < 300
 
 
 def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
     with pytest.raises(VehicleError, match="--resume"):
-        train(processed=str(processed), models=str(whole_run.parent), run="whole", quiet=True)
+        train(processed=str(processed), models=str(whole_run.parent), run_name="whole", quiet=True)
 
 
 # --- several processes ---------------------------------------------------------------------------------------------------
@@ -184,11 +184,11 @@ def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
 def test_accelerate_launch_with_cpu2_really_starts_two_processes(processed, tmp_path):
     config = ROOT / "configs" / "cpu2.yaml"
     options = f"--processed {processed} --models {tmp_path} --epochs 2 {FAST}"
-    launch = f"--config_file {config} --main_process_port 29531 -m vehicle_nb.train --run two"
+    launch = f"--config_file {config} --main_process_port 29531 -m vehicle_nb.train --run_name two"
     code, out, err = finished(start("accelerate.commands.launch", launch, options))
     assert code == 0, err
     assert "world size 2" in out and out.count("Test accuracy") == 1, "rank 0 alone speaks"
-    meeting = "--world_size 2 --master_port 29532 --run terminals"
+    meeting = "--world_size 2 --master_port 29532 --run_name terminals"
     terminals = [start("vehicle_nb.distributed", f"--rank {rank} {meeting}", options) for rank in (1, 0)]
     assert [finished(t)[0] for t in terminals] == [0, 0]
     same_run(tmp_path / "two", tmp_path / "terminals")
@@ -211,7 +211,7 @@ MISTAKES = {
     "a size that no network takes": ("--input_size 1", "--input_size"),
     "a number that is none": ("--lr nan", "--lr"),
     "a seed that no generator takes": ("--seed 99999999999999999999", "2^63"),
-    "a run that wants out": ("--run ../evil", "slashes"),
+    "a run that wants out": ("--run_name ../evil", "slashes"),
     "raw folder mistyped": ("--processed no/such/set --raw pix", "vehicle_preprocess"),
     "one class only": ("--processed {tmp}/none --raw {tmp}/raw", "class"),
 }
@@ -235,7 +235,7 @@ def test_a_mistake_gives_one_sentence_and_exit_code_2(processed, tmp_path, mista
 
 def test_a_loss_that_explodes_says_so(processed, tmp_path):
     with pytest.raises(VehicleError, match="learning rate"):
-        train(processed=str(processed), models=str(tmp_path), run="wild", epochs=2, lr=1e30, clip=0, precision="fp32", **QUICK)
+        train(processed=str(processed), models=str(tmp_path), run_name="wild", epochs=2, lr=1e30, clip=0, precision="fp32", **QUICK)
 
 
 def test_with_no_pictures_at_all_the_demo_set_is_drawn(tmp_path, monkeypatch):

@@ -213,8 +213,9 @@ class EpochSampler(Sampler):
         if not len(starts):
             return []
         end = starts[-1] + unit
-        # An odd one out goes with the last pair: one picture alone has no batch statistics.
-        return batch[starts[0] : end + (end == len(batch) - 1)].tolist()
+        if end + unit > len(batch):  # an odd one out goes with the last pair: one picture alone has no batch statistics
+            end = len(batch)
+        return batch[starts[0] : end].tolist()
 
     def __len__(self):
         return self.steps - self.first

@@ -532,7 +532,7 @@ def _write_checkpoint(trainer: Trainer):
     except (OSError, RuntimeError) as error:  # PyTorch tells of a full disk in its own way
         raise VehicleError(
             f"The checkpoint could not be saved ({str(error).splitlines()[0][:120]}). Make room on the disk of {trainer.path}, "
-            f"then go on with the last whole one: --resume --run {trainer.path.name}"
+            f"then go on with the last whole one: --resume --run_name {trainer.path.name}"
         ) from None
     for old in list_checkpoints(trainer.path)[: -trainer.settings.keep]:
         old.unlink()
@@ -565,7 +565,7 @@ def read_checkpoint(
         except Exception as error:  # whatever the reader stumbles over, the file is not what it should be
             broken = type(error).__name__
         say(f"{file} is broken ({broken}): passed over.")
-    raise VehicleError(f"No checkpoint in {path} is whole. Start a new run: leave --resume out, and choose another --run NAME.")
+    raise VehicleError(f"No checkpoint in {path} is whole. Start a new run: leave --resume out, and choose another --run_name NAME.")
 
 # %% ../nbs/05_training.ipynb #0d61f7a1
 def fit_temperature(
@@ -725,7 +725,7 @@ def together(
             raise
         raise Interrupted(
             f"Rank {acc.process_index}: another process has died or does not answer. Its own message, if any, says why. "
-            f"Start all of them again with --resume --run {path.name}"
+            f"Start all of them again with --resume --run_name {path.name}"
         ) from None
 
 # %% ../nbs/05_training.ipynb #84b27f97
@@ -748,25 +748,25 @@ def on_cpu() -> bool:
 # %% ../nbs/05_training.ipynb #5b35ad8a
 def choose_run(
     models: str,  # folder of runs
-    run: str,  # name of the run; empty for a new name, or with `resume` for the newest
+    run_name: str,  # name of the run; empty for a new name, or with `resume` for the newest
     arch: str,  # part of a new name
     resume: bool,  # go on with a run that has checkpoints?
 ) -> Path:  # folder of the run
     "The run's folder: a new one, or one to go on with."
     root, again = Path(models), int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and not run:
-        raise VehicleError("With --max-restarts a run needs a name, so that it is found again: --run NAME.")
-    if run and (Path(run).name != run or run == ".."):
-        raise VehicleError(f"--run {run} must be a name without slashes; --models says in which folder it lies.")
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and not run_name:
+        raise VehicleError("With --max-restarts a run needs a name, so that it is found again: --run_name NAME.")
+    if run_name and (Path(run_name).name != run_name or run_name == ".."):
+        raise VehicleError(f"--run_name {run_name} must be a name without slashes; --models says in which folder it lies.")
     if resume:
-        runs = [root / run] if run else sorted(root.glob("*/"), key=lambda p: p.stat().st_mtime)
+        runs = [root / run_name] if run_name else sorted(root.glob("*/"), key=lambda p: p.stat().st_mtime)
         runs = [p for p in runs if list_checkpoints(p) and (p / "settings.json").is_file()]
         if not runs:
-            raise VehicleError(f"There is no checkpoint in {root / run} to resume from. Start a run without --resume.")
+            raise VehicleError(f"There is no checkpoint in {root / run_name} to resume from. Start a run without --resume.")
         return runs[-1]
-    path = root / (run or f"{arch}-{datetime.now():%Y%m%d-%H%M%S}")
+    path = root / (run_name or f"{arch}-{datetime.now():%Y%m%d-%H%M%S}")
     if list_checkpoints(path) and not again:  # a job that torchrun has started again goes on with its own run
-        raise VehicleError(f"{path} holds a run already. Go on with it: --resume --run {path.name}, or choose another --run NAME.")
+        raise VehicleError(f"{path} holds a run already. Go on with it: --resume --run_name {path.name}, or give another --run_name.")
     return path
 
 # %% ../nbs/05_training.ipynb #82e32803
@@ -896,8 +896,8 @@ def prepare_run(
     settings = complete(Settings(**options), acc.device)
     trainer = Trainer(settings, path, acc)
     if min(trainer.sampler.sizes()) < 2 * acc.num_processes > 2:
-        needs = f"each process needs two in each step: give --batch_size {4 * acc.num_processes} or more, or start fewer processes"
-        raise VehicleError(f"{settings.batch_size} pictures a step are too few for {acc.num_processes} processes; {needs}." if trainer.main else "")
+        few = f"{settings.batch_size} pictures a step are too few for {acc.num_processes} processes, which need two each"
+        raise VehicleError(f"{few}: give --batch_size {4 * acc.num_processes} or more, or start fewer processes." if trainer.main else "")
     rank_0(acc, lambda: start_run(path, settings))
     if kept:
         load_checkpoint(trainer, say)
@@ -927,7 +927,7 @@ def conclude(
     run = Path(metrics["run"])
     elsewhere = "" if str(run.parent) == "models" else f" --models {run.parent}"
     bundle = "" if not elsewhere else f" --bundle {run}"
-    stopped = f"Stopped. Go on with: accelerate launch -m vehicle_nb.train --resume --run {run.name}{elsewhere}\n"
+    stopped = f"Stopped. Go on with: accelerate launch -m vehicle_nb.train --resume --run_name {run.name}{elsewhere}\n"
     right = round(metrics["test_accuracy"] * metrics["test_pictures"])
     return (
         f"{stopped if metrics['stopped'] else ''}"
@@ -941,7 +941,7 @@ def train(
     processed: str = "data/processed",  # folder that vehicle_preprocess wrote
     raw: str = RAW,  # raw pictures, used where there is no processed set yet
     models: str = "models",  # folder of runs
-    run: str = "",  # name of this run's folder; by default the architecture and the time
+    run_name: str = "",  # name of this run's folder; by default the architecture and the time
     arch: str = OWN_ARCH,  # "vehicle_cnn" or a torchvision model such as resnet18
     weights: str = "",  # "torchvision" to download pretrained weights, or a local file; empty: from scratch
     epochs: int = 0,  # rounds over the training pictures; 0 chooses by the size of the set
@@ -981,7 +981,7 @@ def train(
     share_threads(threads)
     acc = start_processes(peer_timeout)
     say = partial(print, flush=True) if acc.is_main_process and not quiet else (lambda *_, **__: None)
-    path = rank_0(acc, lambda: choose_run(models, run, arch, resume))
+    path = rank_0(acc, lambda: choose_run(models, run_name, arch, resume))
     with together(acc, path), disk_errors(path):
         trainer = prepare_run(options, path, raw, acc, say)
         say(describe(trainer))
@@ -990,7 +990,7 @@ def train(
             teach_head(trainer, quiet)
         stopped = fit(trainer, quiet)
         if stopped == signal.SIGTERM:
-            raise Interrupted(f"told to stop; the run is saved. Go on with: --resume --run {path.name}" if trainer.main else "")
+            raise Interrupted(f"told to stop; the run is saved. Go on with: --resume --run_name {path.name}" if trainer.main else "")
         metrics = finish(trainer) | {"run": str(path), "stopped": bool(stopped)}
     say(conclude(metrics))
     return metrics
