@@ -443,7 +443,7 @@ def draw(results: dict, path: Path):
             label = f"{name} (test {x['test_accuracy']:.0%})"
             axes[0][-1].plot(times, shares, marker=".", color=colours[name], label=label)
         axes[0][-1].set(title=f"{found['arch']}, from scratch", xlabel="minutes", ylabel="val accuracy in %")
-        axes[0][-1].legend(fontsize=8, frameon=False)
+        axes[0][-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     with write_whole(path) as file:
         fig.savefig(file, format="svg", metadata={"Date": None})
 
