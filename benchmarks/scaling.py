@@ -6,7 +6,7 @@
 Two questions are asked of each number of processes: with as many pictures a step for each process as one alone has (weak
 scaling: what more GPUs are usually for), and with the step's pictures shared among them (strong scaling). Efficiency is the
 rate by the number of processes and the rate of one. Cores that share a physical core, or a chip that lowers its clock when
-all cores work, cost efficiency too: `load` runs as many processes that do not talk to each other, which shows how much.
+all cores work, cost efficiency too: "apart" runs as many processes that do not talk to each other, which shows how much.
 """
 
 import argparse

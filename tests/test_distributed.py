@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
+from runs import same_run
 from tiny import tiny_processed
 
 from vehicle_nb.core import VehicleError
@@ -23,7 +23,6 @@ from vehicle_nb.train import list_checkpoints, read_checkpoint, train
 
 RANKS = Path(__file__).parent / "ranks.py"
 SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}
-FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +62,6 @@ def read_notes(folder: Path) -> list[dict]:
 def pictures_of(notes: list[dict], epoch: int) -> list[int]:
     "Indices of all pictures that any rank has seen in an epoch, sorted."
     return sorted(i for rank in notes for at, index in rank["seen"] if at == epoch for i in index)
-
-
-def same_run(one: Path, other: Path):
-    "Both runs have the same weights and the same history, to the last bit."
-    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from runs import same_run
 from tiny import CLASSES, tiny_processed
 
 from vehicle_nb.core import VehicleError
@@ -23,7 +24,6 @@ from vehicle_nb.model import load_bundle
 from vehicle_nb.train import Settings, Trainer, complete, list_checkpoints, train, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
-FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 QUICK = {"input_size": 32, "batch_size": 8, "threads": 1, "quiet": True}
 FAST = "--input_size 32 --batch_size 8 --precision fp32 --threads 1"
 
@@ -45,14 +45,6 @@ def finished(process: subprocess.Popen) -> tuple[int, str, str]:
     "Wait for a process; returns exit code, standard output and standard error."
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
-
-
-def same_run(one: Path, other: Path):
-    "Both runs have the same weights and the same history, to the last bit."
-    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,17 @@
+"""When two runs are the same run."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]  # what does not depend on the machine's speed
+
+
+def same_run(one: Path, other: Path):
+    "Both runs have the same weights and the same history, to the last bit."
+    a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
