@@ -39,7 +39,7 @@ BORROWED = {
     "head alone": {"frozen": 4, "first_rate": 1e-6, "epochs": 1},
     "one rate for all layers": {"first_rate": 1.0},
     "no layer frozen": {"frozen": 0},
-    "two bands frozen": {"frozen": 2},
+    "three bands frozen": {"frozen": 3},
     "batch statistics learn": {"norms": "free"},
     "learning rate halved": {"lr": 1.5e-4},
     "learning rate doubled": {"lr": 6e-4},
@@ -80,11 +80,13 @@ def main():
     parser.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
     parser.add_argument("--arch", default="vehicle_cnn")
     parser.add_argument("--weights", default="", help="file of pretrained weights")
+    parser.add_argument("--threads", type=int, default=0, help="0 takes all cores")
     parser.add_argument("--only", nargs="+", help="names of rows")
     parser.add_argument("--name", help="of the result file")
     args = parser.parse_args()
     borrowed = bool(args.weights)
     base = {"arch": args.arch, "weights": args.weights, "input_size": args.size or (128 if borrowed else 64)}
+    base["threads"] = args.threads
     base["epochs"] = args.epochs or (6 if borrowed else 40)
     every = BORROWED if borrowed else SCRATCH
     wanted = {name: change for name, change in every.items() if not args.only or name in ("default", *args.only)}

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from runs import same_run
 from tiny import tiny_processed
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.train import list_checkpoints, read_checkpoint, train
+from vehicle_nb.train import fresh_store, list_checkpoints, read_checkpoint, train
 
 RANKS = Path(__file__).parent / "ranks.py"
 SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}
@@ -237,6 +238,20 @@ def test_torchrun_starts_a_job_again_and_it_finishes_as_if_nothing_had_been(two,
     said = ended(launch(2, "--max-restarts", "2", **options, notes=tmp_path / "notes", trouble=trouble))
     assert "Going on with" in said
     same_run(two / "run", tmp_path / "run")
+
+
+def test_the_living_do_not_meet_the_dead():
+    "Three attempts in one store, the second given up half-way: the ranks of each meet under a name of their own."
+    store = torch.distributed.HashStore()
+    with ThreadPoolExecutor(3) as pool:
+        for attempt in range(3):
+            if attempt == 1:
+                store.set("here/1", "of a process that died before it had an answer")
+                continue
+            met = list(pool.map(lambda rank: fresh_store(rank, 3, store), range(3)))
+            assert not met[0].check(["address"]), "an address of an earlier attempt"
+            met[1].set("address", f"attempt {attempt}")
+            assert [s.get("address").decode() for s in met] == [f"attempt {attempt}"] * 3
 
 
 def test_a_job_that_may_be_started_again_needs_a_name(processed, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from fastcore.script import anno_parser
 
 from .core import VehicleError, end_well, in_notebook
-from .train import train
+from .train import form_group, train
 
 PROG = "python -m vehicle_nb.distributed"
 
@@ -98,12 +98,7 @@ def join(
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     store = meet(rank, world_size, master_addr, master_port, timeout)
-    if gpus:
-        torch.cuda.set_device(local)
-    dist.init_process_group(
-        "nccl" if gpus else "gloo", store=dist.PrefixStore("training", store), rank=rank, world_size=world_size,
-        timeout=timedelta(seconds=peer_timeout),
-    )
+    form_group(dist.PrefixStore("training", store), peer_timeout)
 
 # %% ../nbs/06_distributed.ipynb #86b1a861
 def distributed(

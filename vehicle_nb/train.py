@@ -9,7 +9,7 @@ __all__ = ['RAW', 'one_cycle', 'Settings', 'choose_precision', 'choose_epochs', 
            'save_checkpoint', 'list_checkpoints', 'read_checkpoint', 'fit_temperature', 'fit_threshold', 'finish',
            'Interrupted', 'StopRequest', 'fit', 'find_data', 'same_everywhere', 'together', 'share_threads', 'on_cpu',
            'choose_run', 'check_options', 'complete', 'start_run', 'overruled', 'check_same_set', 'load_checkpoint',
-           'start_processes', 'prepare_run', 'describe', 'conclude', 'train']
+           'fresh_store', 'form_group', 'start_processes', 'prepare_run', 'describe', 'conclude', 'train']
 
 # %% ../nbs/05_training.ipynb #c6190621
 import csv
@@ -19,6 +19,7 @@ import math
 import os
 import signal
 import time
+import uuid
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -866,10 +867,49 @@ def load_checkpoint(
     say(f"Going on with {trainer.path} in epoch {state.epoch + 1}, after {state.step} of {trainer.steps} steps.")
 
 # %% ../nbs/05_training.ipynb #66f1bc99
+def fresh_store(
+    rank: int,  # number of this process, from 0
+    world_size: int,  # number of processes
+    store: dist.Store,  # the one that torchrun keeps over all attempts
+) -> dist.Store:  # one without what earlier attempts have left
+    "Agree on a new name with the other processes of this attempt (https://github.com/pytorch/pytorch/issues/135712)."
+    # What the dead have left, their addresses above all, would make the living wait for them. The number of the attempt would
+    # be no such name: machines count their attempts apart.
+    own, others = uuid.uuid4().hex, {f"here/{r}" for r in range(1, world_size)}
+    if rank:
+        store.set(f"here/{rank}", own)
+        name = store.get(f"answer/{own}").decode()  # waits
+        store.set(f"{name}/here/{rank}", "")
+        return dist.PrefixStore(name, store)
+    while left := [key for key in others if not store.check([f"{own}/{key}"])]:
+        for key in left:
+            if store.check([key]):  # perhaps a dead one's: the answer is under a name that only it knew
+                store.set(f"answer/{store.get(key).decode()}", own)
+        time.sleep(0.02)
+    return dist.PrefixStore(own, store)
+
+
+def form_group(
+    store: dist.Store,  # a store in which no other group has met
+    timeout: int,  # seconds that a process waits in a step for the others
+):
+    "Form the process group of all ranks: NCCL on GPUs, Gloo on CPUs."
+    if not on_cpu():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(
+        "gloo" if on_cpu() else "nccl", store=store, rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
+        timeout=timedelta(seconds=timeout),
+    )
+
+
 def start_processes(
     timeout: int,  # seconds that a process waits in a step for the others
 ) -> Accelerator:
     "Find out how many we are, and meet the others."
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and not dist.is_initialized():
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout))
+        form_group(fresh_store(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), store), timeout)
     waiting = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout))
     # `share_statistics` does better than rank 0 sending its own to all.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # its successor is not in Accelerate yet
