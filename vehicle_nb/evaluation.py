@@ -307,25 +307,14 @@ def where_it_looked(
     targets,  # N class places: why did (or would) it say these?
 ) -> np.ndarray | None:
     "Grad-CAM: float32 N×S×S, 0 where a place did not matter, 1 where it mattered most; None where it cannot be had."
+    from captum.attr import LayerAttribution, LayerGradCam  # here, because it takes a second to load
+
     layer = last_feature_map(model, xb)
     if layer is None:
         return None
-    kept = {}
-
-    def catch(module, args, out):
-        kept["map"] = out.detach().requires_grad_()
-        return kept["map"].clone()  # later layers may work in place
-
-    handle = layer.register_forward_hook(catch)
-    try:
-        with torch.enable_grad():
-            logits = model(xb)
-            score = logits[torch.arange(len(xb)), torch.as_tensor(targets, device=xb.device)].sum()
-            (grad,) = torch.autograd.grad(score, kept["map"])
-    finally:
-        handle.remove()
-    heat = (grad.mean((2, 3), keepdim=True) * kept["map"].detach()).sum(1, keepdim=True).relu()
-    heat = torch.nn.functional.interpolate(heat.float(), xb.shape[2:], mode="bilinear")[:, 0]
+    with torch.enable_grad():
+        heat = LayerGradCam(model, layer).attribute(xb, torch.as_tensor(targets, device=xb.device), relu_attributions=True)
+    heat = LayerAttribution.interpolate(heat.detach().float(), xb.shape[2:], "bilinear")[:, 0]
     return (heat / heat.amax((1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy()
 
 # %% ../nbs/07_evaluation.ipynb #a4ebc2f1
