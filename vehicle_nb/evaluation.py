@@ -37,8 +37,10 @@ from vehicle_nb.core import (
     write_json,
     write_whole_folder,
 )
+from .confidence import Judge, known_score
 from .loading import PackedSplit, read_config, to_input
 from .model import find_bundle, load_bundle, read_bundle_config
+from .strangers import Scores, load_strangers, meet_strangers, plot_scores, stranger_figures
 
 # %% ../nbs/07_evaluation.ipynb #1f01cf9e
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Answers:
     labels: np.ndarray  # int64 N, the true class as a place in `classes`
     probs: np.ndarray  # float32 N×C, calibrated
     classes: list[str]  # C names
-    threshold: float = 0.0  # below this probability the answer is "not a vehicle I know"
+    threshold: float = 0.0  # below this score the answer is "not a vehicle I know"
+    scores: np.ndarray | None = None  # float N, how well known each picture looks; None: the confidence
 
     @property
     def predicted(self) -> np.ndarray:
@@ -60,6 +63,11 @@ class Answers:
     def confidence(self) -> np.ndarray:
         "Its probability, N."
         return self.probs.max(1)
+
+    @property
+    def answered(self) -> np.ndarray:
+        "Does it get an answer, or is it refused? bool N."
+        return (self.confidence if self.scores is None else self.scores) >= self.threshold
 
     @property
     def correct(self) -> np.ndarray:
@@ -74,19 +82,21 @@ class Answers:
 # %% ../nbs/07_evaluation.ipynb #b3fe77e7
 @torch.inference_mode()
 def predict_probs(
-    model: torch.nn.Module,  # in evaluation mode
+    model: torch.nn.Module,  # of a bundle, in evaluation mode
     images: np.ndarray,  # uint8 N×H×W×3
     config: dict,  # of the bundle
     batch_size: int = 64,  # pictures in one forward pass
     show_progress: bool = False,  # draw a progress bar?
-) -> np.ndarray:
-    "Calibrated probabilities of pictures as they lie packed, float32 N×C."
-    device = next(model.parameters()).device
-    rows = []
+) -> tuple[np.ndarray, np.ndarray]:
+    "Calibrated probabilities of pictures as they lie packed, float32 N×C, and the scores of the bundle's kind, float32 N."
+    device, temperature = next(model.parameters()).device, config.get("temperature", 1.0)
+    judge, kind = Judge(model, model.memory), config.get("unknown_score", "confidence")
+    rows, scores = [], []
     for i in progress(range(0, len(images), batch_size), "evaluating", disable=not show_progress):
-        xb = to_input(torch.from_numpy(np.array(images[i : i + batch_size])).to(device), config["input_size"])
-        rows.append((model(xb).double() / config.get("temperature", 1.0)).softmax(1).float().cpu())
-    return torch.cat(rows).numpy()
+        logits, familiar = judge(to_input(torch.from_numpy(np.array(images[i : i + batch_size])).to(device), config["input_size"]))
+        rows.append((logits.double() / temperature).softmax(1).float().cpu())
+        scores.append(known_score(kind, logits, familiar, temperature).float().cpu())
+    return torch.cat(rows).numpy(), torch.cat(scores).numpy()
 
 # %% ../nbs/07_evaluation.ipynb #5047d5f2
 def shared_classes(
@@ -130,9 +140,9 @@ def collect(
     if not len(keep):
         raise VehicleError(f"{processed}/{split} holds no picture of a class that the model knows.")
     images = packed.images if len(keep) == len(packed.labels) else packed.images[keep]
-    probs = predict_probs(model, images, config, batch_size, show_progress)
+    probs, scores = predict_probs(model, images, config, batch_size, show_progress)
     ids, labels = [str(packed.ids[i]) for i in keep], places[np.asarray(packed.labels)[keep]]
-    answers = Answers(ids, labels, probs, list(config["classes"]), float(config.get("unknown_threshold", 0)))
+    answers = Answers(ids, labels, probs, list(config["classes"]), float(config.get("unknown_threshold", 0)), scores)
     return answers, images, model, config
 
 # %% ../nbs/07_evaluation.ipynb #693b455f
@@ -385,15 +395,14 @@ def plot_coverage(
     answers: Answers,  # from `collect`
     ax=None,  # axes to draw on; new ones by default
 ):
-    "Accuracy of the answers that are given, against their share; the bundle's threshold is marked; returns the axes."
+    "Accuracy of the answers that are given, against their share; what the bundle's own rule keeps is marked; returns the axes."
     ax = ax or _axes(5.4, 3.8)
     curve = coverage_curve(answers)
     ax.plot(curve["coverage"], curve["accuracy"], color=PALETTE[0], lw=2.2)
-    answered = answers.confidence >= answers.threshold
-    if answered.any():
+    if (answered := answers.answered).any():
         x, y = answered.mean(), answers.correct[answered].mean()
         ax.plot(x, y, "o", ms=9, color=PALETTE[3], zorder=3)
-        text = f"threshold {answers.threshold:.2f}: answers {x:.0%}, {y:.1%} of them right"
+        text = f"the bundle's own rule: answers {x:.0%}, {y:.1%} of them right"
         ax.set_xlabel(f"share of pictures that get an answer\n● {text}")
         ax.xaxis.label.set_color("#333333")
     low = min(curve["accuracy"].min(), answers.correct.mean())
@@ -446,14 +455,14 @@ def robustness(
     "Accuracy on pictures that were treated roughly: a row a kind, a column a strength."
     some = np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int)
     pictures = [Image.fromarray(np.array(images[i])) for i in some]
-    clean = (predict_probs(model, np.stack(pictures), config).argmax(1) == labels[some]).mean()
+    clean = (predict_probs(model, np.stack(pictures), config)[0].argmax(1) == labels[some]).mean()
     rows = []
     for kind, (change, *strengths, unit) in progress(ROUGH.items(), "rough pictures", disable=not show_progress):
         row = {"kind": kind, "clean": clean}
         for name, x in zip(("gentle", "middling", "rough"), strengths, strict=True):
             rng = np.random.default_rng(seed)
             changed = np.stack([np.asarray(change(p, rng, x)) for p in pictures])
-            row[name] = (predict_probs(model, changed, config).argmax(1) == labels[some]).mean()
+            row[name] = (predict_probs(model, changed, config)[0].argmax(1) == labels[some]).mean()
         rows.append({**row, "strengths": " · ".join(map(str, strengths)) + f" {unit}"})
     return pd.DataFrame(rows)
 
@@ -648,6 +657,7 @@ def report_page(
     answers: Answers,  # from `collect`
     images,  # uint8 N×H×W×3
     heats: dict,  # place of a picture → where the network looked; may be empty
+    strangers: Scores | None = None,  # of `meet_strangers`, where there were any
 ) -> str:
     "The report as one HTML page with everything inside."
     notes = "".join(f"<p class='note'>{html.escape(n)}</p>" for n in report["notes"])
@@ -663,6 +673,7 @@ def report_page(
         _section("The commonest mistakes", pairs, _confused_pairs(answers, images)),
         _section("The worst answers", lead + looked, _sheet(answers, images, heats, worst)),
         _right_section(answers, images, heats),
+        _stranger_section(report, strangers) if strangers else "",
         _chart_sections(report, answers),
     ]
     return _page(report, "".join(parts))
@@ -710,12 +721,24 @@ def _chart_sections(report: dict, answers: Answers) -> str:
         ),
         (
             "Fewer answers, better answers",
-            "Pictures that the model is unsure of may be refused. The dot is the threshold of this bundle.",
+            "Pictures that the model is unsure of may be refused. The dot is what this bundle's own rule does.",
             lambda: plot_coverage(answers),
         ),
     ]
     two = "".join(_section(t, lead, _chart(figure_svg(lambda d=draw: _untitled(d())), t)) for t, lead, draw in charts)
     return f"<div class='two'>{two}</div>" + _rough_section(report)
+
+
+def _stranger_section(report: dict, strangers: Scores) -> str:
+    "What the bundle does with pictures of other things."
+    f = report["strangers"]
+    lead = f"{f['pictures']} pictures that show no known class. At the bundle's own threshold {_share(f['kept'])} of the test pictures "
+    lead += f"get an answer, and {_share(f['refused'])} of the strangers are refused (AUROC {f['auroc']:.3f})."
+    rows = "".join(f"<tr><td>{r['score']}</td><td class='n'>{r['auroc']:.3f}</td><td class='n'>{_share(r['refused'])}</td></tr>"
+                   for r in f["scores"])
+    table = f"<table><tr><th>score</th><th class='n'>AUROC</th><th class='n'>refused at 95 % kept</th></tr>{rows}</table>"
+    chart = _chart(figure_svg(lambda: _untitled(plot_scores(strangers))), "Scores of vehicles and of strangers")
+    return _section("Not a vehicle it knows", lead, f"<div class='two'>{chart}<div class='scroll'>{table}</div></div>")
 
 
 def _untitled(ax):
@@ -769,6 +792,7 @@ def evaluate(
     dest: str | Path | None = None,  # where the report goes; None: `report` in the run folder
     device: str | None = None,  # None: a GPU where there is one
     show_progress: bool = True,  # draw a progress bar?
+    others: str | Path | None = None,  # folder of pictures that show no known class: how many of them are refused?
 ) -> dict:  # all figures; `per_class` and `robustness` are tables
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
     bundle = find_bundle(bundle if bundle is not None else "models")
@@ -781,8 +805,12 @@ def evaluate(
     report["speed"] = speed(model, config, images)
     report["robustness"] = robustness(model, config, images, answers.labels, show_progress=show_progress)
     report["rough_pictures"] = min(150, len(answers.labels))
+    strangers = None
+    if others is not None:
+        strangers = meet_strangers(bundle, processed, load_strangers(others, config["image_size"])[1])
+        report["strangers"] = stranger_figures(strangers)
     report["path"] = Path(dest) if dest is not None else Path(bundle) / "report"
-    page = report_page(report, answers, images, _heats(model, config, answers, images))
+    page = report_page(report, answers, images, _heats(model, config, answers, images), strangers)
     _check_dest(report["path"])
     try:
         with write_whole_folder(report["path"]) as folder:
@@ -804,7 +832,7 @@ def figures(
     answers: Answers,  # from `collect`
 ) -> dict:
     "The figures of a report that depend on the answers alone."
-    answered = answers.confidence >= answers.threshold
+    answered = answers.answered
     table = per_class_table(answers)
     right = int(answers.correct.sum())
     return {
@@ -877,7 +905,7 @@ def predictions_table(
             "predicted": names[answers.predicted],
             "confidence": answers.confidence.round(6),
             "correct": answers.correct,
-            "unknown": answers.confidence < answers.threshold,
+            "unknown": ~answers.answered,
             "loss": answers.loss.round(6),
         }
     )
@@ -890,15 +918,19 @@ def vehicle_evaluate(
     split: str = "test",  # train, val or test
     dest: str | None = None,  # where the report goes; default: report in the run folder
     device: str | None = None,  # cpu or cuda; default: a GPU where there is one
+    others: str | None = None,  # folder of pictures that show no known class: how many of them does it refuse?
 ):
     "Measure a model on pictures that it has never seen, and write a report page."
-    report = evaluate(bundle, processed, split, dest, device)
+    report = evaluate(bundle, processed, split, dest, device, others=others)
     low, high = report["interval"]
     print(f"\n{report['run']} ({report['arch']}) on {report['pictures']} {split} pictures of {len(report['per_class'])} classes")
     print(f"  accuracy          {_share(report['accuracy'])}   (95 % interval {_share(low)} to {_share(high)})")
     print(f"  mean F1           {report['macro_f1']:.3f}")
     print(f"  calibration error {report['ece']:.3f}")
     print(f"  answered          {_share(report['answered'])}, of these {_share(report['accuracy_when_answered'])} right")
+    if found := report.get("strangers"):
+        kept = f"{_share(found['kept'])} of the vehicles kept"
+        print(f"  strangers         {_share(found['refused'])} of {found['pictures']} refused, {kept}")
     print(f"  one picture       {report['speed']['one_ms']:.0f} ms on {report['speed']['device']}")
     weak = report["per_class"].head(3)
     print("  weakest classes   " + ", ".join(f"{c} (F1 {f:.2f})" for c, f in zip(weak["class"], weak["f1"], strict=True)))

@@ -6,10 +6,10 @@
 __all__ = ['RAW', 'one_cycle', 'Settings', 'choose_precision', 'choose_epochs', 'train_size', 'ema_step', 'RunState', 'rank_0',
            'Trainer', 'train_step', 'share_statistics', 'predict_split', 'head_features', 'teach_head', 'own_sums',
            'all_sums', 'train_epoch', 'standard_error', 'end_epoch', 'write_history', 'seen_from', 'bundle_config',
-           'save_checkpoint', 'list_checkpoints', 'read_checkpoint', 'fit_temperature', 'fit_threshold', 'finish',
-           'Interrupted', 'StopRequest', 'fit', 'find_data', 'same_everywhere', 'together', 'share_threads', 'on_cpu',
-           'choose_run', 'check_options', 'complete', 'start_run', 'overruled', 'check_same_set', 'load_checkpoint',
-           'fresh_store', 'form_group', 'start_processes', 'prepare_run', 'describe', 'conclude', 'train']
+           'save_checkpoint', 'list_checkpoints', 'read_checkpoint', 'finish', 'Interrupted', 'StopRequest', 'fit',
+           'find_data', 'same_everywhere', 'together', 'share_threads', 'on_cpu', 'choose_run', 'check_options',
+           'complete', 'start_run', 'overruled', 'check_same_set', 'load_checkpoint', 'fresh_store', 'form_group',
+           'start_processes', 'prepare_run', 'describe', 'conclude', 'train']
 
 # %% ../nbs/05_training.ipynb #c6190621
 import csv
@@ -44,6 +44,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import vehicle_nb
 from .core import VehicleError, in_notebook, progress, run_command, write_json, write_whole
+from .confidence import fit_temperature, learn_limits
 from .data import disk_errors
 from .demo import make_demo
 from .loading import SPLITS, Augment, make_loader, Mix, PackedSplit, read_config, to_input
@@ -568,35 +569,6 @@ def read_checkpoint(
         say(f"{file} is broken ({broken}): passed over.")
     raise VehicleError(f"No checkpoint in {path} is whole. Start a new run: leave --resume out, and choose another --run_name NAME.")
 
-# %% ../nbs/05_training.ipynb #0d61f7a1
-def fit_temperature(
-    logits: Tensor,  # N × C, of the validation split
-    labels: Tensor,  # int64 N
-) -> float:
-    "The number that logits must be divided by to make probabilities honest (Guo et al., https://arxiv.org/abs/1706.04599)."
-    logits, labels = logits.double().cpu(), labels.cpu()
-    log_t = torch.zeros((), dtype=torch.double, requires_grad=True)
-    solver = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure():
-        solver.zero_grad()
-        loss = F.cross_entropy(logits / log_t.exp(), labels)
-        loss.backward()
-        return loss
-
-    solver.step(closure)
-    return float(log_t.detach().exp().clamp(0.05, 20))
-
-
-def fit_threshold(
-    logits: Tensor,  # N × C, of the validation split
-    temperature: float,  # from `fit_temperature`
-    keep: float = 0.95,  # share of validation pictures that must be answered
-) -> float:
-    "The confidence under which the answer is 'not a vehicle I know'."
-    confidence = (logits / temperature).softmax(1).amax(1)
-    return float(confidence.quantile(1 - keep))
-
 # %% ../nbs/05_training.ipynb #d61235e2
 def finish(
     trainer: Trainer,  # the run
@@ -612,11 +584,14 @@ def finish(
         "test_accuracy": (logits.argmax(1) == labels).float().mean().item(),
         "test_pictures": len(labels), "epoch": trainer.state.best_epoch + 1,
     }
-    if trainer.main:
-        threshold = fit_threshold(val_logits, temperature)
-        more = {"temperature": temperature, "unknown_threshold": threshold, "metrics": metrics}
-        save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer, **more))
-    acc.wait_for_everyone()
+
+    def write():
+        train, val = (trainer.loaders[split].dataset for split in ("train", "val"))
+        memory, score, threshold = learn_limits(trainer.ema.module, train, val, trainer.settings.input_size)
+        more = {"temperature": temperature, "unknown_score": score, "unknown_threshold": threshold, "metrics": metrics}
+        save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer, **more), memory)
+
+    rank_0(acc, write)
     return metrics
 
 # %% ../nbs/05_training.ipynb #393bc8af
