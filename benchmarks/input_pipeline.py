@@ -29,7 +29,9 @@ from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
 from vehicle_nb.loading import PackedSplit, make_loader, read_config
-from vehicle_nb.train import Settings, Trainer, complete, on_cpu, share_threads, train_step
+from vehicle_nb.processes import on_cpu, share_threads
+from vehicle_nb.recipe import Settings, complete
+from vehicle_nb.trainer import Trainer, train_step
 
 
 def batches(trainer: Trainer):

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.train import list_checkpoints
+from vehicle_nb.checkpoints import list_checkpoints
 
 FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 

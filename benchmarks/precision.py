@@ -17,7 +17,8 @@ from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
 from vehicle_nb.model import create_model
-from vehicle_nb.train import choose_precision, on_cpu, share_threads
+from vehicle_nb.processes import on_cpu, share_threads
+from vehicle_nb.recipe import choose_precision
 
 ARCHS = [
     "vehicle_cnn", "resnet18", "resnet50", "vgg11", "densenet121", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small",

@@ -27,7 +27,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import house_style, write_json, write_whole
-from vehicle_nb.train import Settings, Trainer, complete, on_cpu, share_threads, train_step
+from vehicle_nb.processes import on_cpu, share_threads
+from vehicle_nb.recipe import Settings, complete
+from vehicle_nb.trainer import Trainer, train_step
 
 WARM = 3  # steps left out: DDP builds its buckets anew after the first
 

@@ -19,8 +19,10 @@ import torch
 from runs import same_run
 from tiny import tiny_processed
 
+from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
-from vehicle_nb.train import fresh_store, list_checkpoints, read_checkpoint, train
+from vehicle_nb.processes import fresh_store
+from vehicle_nb.train import train
 
 RANKS = Path(__file__).parent / "ranks.py"
 SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}

@@ -20,8 +20,11 @@ from tiny import CLASSES, tiny_processed
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.evaluation import own_set
+from vehicle_nb.checkpoints import list_checkpoints
 from vehicle_nb.model import load_bundle
-from vehicle_nb.train import Settings, Trainer, complete, list_checkpoints, train, train_step
+from vehicle_nb.recipe import Settings, complete
+from vehicle_nb.train import train
+from vehicle_nb.trainer import Trainer, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"input_size": 32, "batch_size": 8, "threads": 1, "quiet": True}

@@ -19,7 +19,8 @@ import torch.distributed as dist
 from fastcore.script import anno_parser
 
 from .core import VehicleError, end_well, in_notebook
-from .train import form_group, train
+from .processes import form_group
+from .train import train
 
 PROG = "python -m vehicle_nb.distributed"
 
