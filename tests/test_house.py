@@ -217,7 +217,7 @@ def test_public_functions_say_what_they_do():
 
 def requirements() -> list[Requirement]:
     settings = read_settings()
-    return [Requirement(text) for key in ("requirements", "dev_requirements") for text in settings[key].split()]
+    return [Requirement(text) for key in ("requirements", "dev_requirements", "onnx_requirements") for text in settings[key].split()]
 
 
 def test_dependency_bounds():
