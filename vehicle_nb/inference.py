@@ -455,7 +455,11 @@ class Predictor:
         self.image_size, self.input_size = int(self.config["image_size"]), int(self.config["input_size"])
         self.temperature = float(self.config.get("temperature", 1.0))
         self.threshold = float(self.config.get("unknown_threshold", 0.0))
-        self.logits(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))  # the first pass is slow: not the visitor's
+        try:  # the first pass is slow: not the visitor's
+            self.logits(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))
+        except Exception as error:  # some networks take pictures of one size only, and each says so in its own way
+            said = f"its network cannot take pictures of {self.input_size} pixels ({str(error)[:100] or type(error).__name__})"
+            raise VehicleError(f"{self.path} is no bundle that this version can use: {said}.") from None
 
     @cached_property
     def model(self) -> nn.Module:
