@@ -68,9 +68,8 @@ def mutate_value(value, rng: random.Random, depth: int = 0):
     "The same JSON with one value exchanged, removed or doubled somewhere."
     inside = isinstance(value, dict | list) and value
     if not inside or rng.random() < 0.15:
-        if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.5:
-            if abs(value) < 1e300:
-                return rng.choice([value + 1, value - 1, -value, value * 2, value / 3, value * 1e9, str(value)])
+        if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.5 and abs(value) < 1e300:
+            return rng.choice([value + 1, value - 1, -value, value * 2, value / 3, value * 1e9, str(value)])
         return [value] * 400 if rng.random() < 0.05 else rng.choice(ODD)
     value = dict(value) if isinstance(value, dict) else list(value)
     key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))

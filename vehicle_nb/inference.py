@@ -413,7 +413,7 @@ def _check_same(model: nn.Module, other, xb: torch.Tensor):
 # %% ../nbs/08_inference.ipynb #e1f0b008
 def _read_onnx(bundle: Path, config: dict) -> OnnxNetwork:
     "The network of a bundle's ONNX file, if it fits the bundle."
-    path, again = bundle / ONNX_FILE, f"Write it with: vehicle_export {bundle} --onnx"
+    path, again = bundle / ONNX_FILE, f"Write it with: vehicle_export --bundle {bundle} --onnx"
     _optional("onnxruntime")
     try:
         network = OnnxNetwork(path.read_bytes())
