@@ -26,7 +26,11 @@ setup(
     include_package_data=True,
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split(), "peers": cfg["peers_requirements"].split()},
+    extras_require={
+        "dev": cfg["dev_requirements"].split() + cfg["onnx_requirements"].split(),
+        "onnx": cfg["onnx_requirements"].split(),
+        "peers": cfg["peers_requirements"].split(),
+    },
     entry_points={
         "console_scripts": [line.strip() for line in cfg["console_scripts"].splitlines() if line.strip()],
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

@@ -217,7 +217,7 @@ def test_public_functions_say_what_they_do():
 
 def requirements() -> list[Requirement]:
     settings = read_settings()
-    return [Requirement(text) for key in ("requirements", "dev_requirements") for text in settings[key].split()]
+    return [Requirement(text) for key in ("requirements", "dev_requirements", "onnx_requirements") for text in settings[key].split()]
 
 
 def test_dependency_bounds():
@@ -238,7 +238,8 @@ def test_what_the_package_imports_is_required():
     tops = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
     # These come with a requirement that cannot do without them.
     carried = {"scipy": "imagehash", "altair": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
-               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch"}  # fmt: skip
+               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch",
+               "certifi": "kagglehub", "huggingface-hub": "accelerate"}  # fmt: skip
     needed = {canonicalize_name(requirement.name) for requirement in requirements()}
     own = {"vehicle_nb", "conftest", *(path.stem for path in source_files() if path.suffix == ".py")}
     for path in source_files():

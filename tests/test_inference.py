@@ -5,9 +5,11 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,26 @@ import pytest
 import torch
 from hostile import USED, byte_files, encode, make_hostile, oriented, picture
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
 
-from vehicle_nb.core import VehicleError, run_command
+from vehicle_nb import inference
+from vehicle_nb.core import VehicleError, run_command, write_json
 from vehicle_nb.data import BadImage, read_image
-from vehicle_nb.inference import UNKNOWN, Prediction, Predictor, find_pictures, load_image, percent, predict_pictures, text_bars
+from vehicle_nb.inference import (
+    UNKNOWN,
+    Prediction,
+    Predictor,
+    export_onnx,
+    find_pictures,
+    fold,
+    load_image,
+    percent,
+    predict_pictures,
+    text_bars,
+)
 from vehicle_nb.loading import PackedSplit, to_input
+from vehicle_nb.model import create_model
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 
@@ -72,19 +88,37 @@ def test_a_weak_best_guess_is_unknown_but_its_guesses_stay(tmp_path):
     assert "nearest: bus" in text_bars(weak)
 
 
+def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(tmp_path):
+    "With a memory of training features in the bundle, strangers are refused although their best class is certain."
+    processed = tiny_processed(tmp_path / "p", each=20)
+    path = tiny_bundle(tmp_path / "b")
+    model, config = load_bundle(path)
+    train, val = (PackedSplit(processed, split, quiet=True) for split in ("train", "val"))
+    memory, score, threshold = learn_limits(model, train, val, config["input_size"])
+    save_bundle(path, model, config | {"unknown_score": score, "unknown_threshold": threshold}, memory)
+    ready = Predictor(path)
+    known = list(ready.predict_many([coloured(kind, 900 + i) for kind in CLASSES for i in range(10)]))
+    assert np.mean([a.unknown for a in known]) < 0.25 and all(a.label in CLASSES for a in known if not a.unknown)
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[::8] = stripes[1::8] = stripes[:, ::8] = 255
+    stranger = ready.predict(stripes)
+    assert stranger.unknown and stranger.label == UNKNOWN
+    assert ready.predict(stripes).confidence == Predictor(path).predict(stripes).confidence
+    with pytest.raises(VehicleError, match="memory.*missing"):
+        save_bundle(path, model, config | {"unknown_score": score, "unknown_threshold": threshold})
+        load_bundle(path)
+
+
 # --- the pixels of training --------------------------------------------------------------------------------------------
 
 
-def test_the_network_gets_the_very_tensor_that_training_evaluates_on(predictor, tmp_path):
+def test_the_network_gets_the_very_tensor_that_training_evaluates_on(predictor, tmp_path, monkeypatch):
     processed = tiny_processed(tmp_path / "p")
     packed = PackedSplit(processed, "test", quiet=True)
-    seen = []
-    handle = predictor.model.register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
-    try:
-        for file in packed.files:
-            predictor.predict(file)
-    finally:
-        handle.remove()
+    seen, network = [], predictor.network
+    monkeypatch.setattr(predictor, "network", lambda xb: (seen.append(xb.clone()), network(xb))[1])
+    for file in packed.files:
+        predictor.predict(file)
     expected = to_input(torch.from_numpy(np.array(packed.images)), predictor.input_size)
     assert torch.equal(torch.cat(seen), expected)
     assert expected.min() >= -1 and expected.max() <= 1
@@ -131,7 +165,7 @@ BAD = {
     "negative": np.full((8, 8, 3), -1),
     "words": np.array([["a", "b"]]),
     "no bytes": b"",
-    "web address": "https://example.com/bus.jpg",
+    "web address": "http://127.0.0.1:9/bus.jpg",
     "missing": "no/such/file.jpg",
 }
 
@@ -146,6 +180,106 @@ def test_what_is_no_picture_is_refused_with_a_reason(predictor, what):
 def test_a_folder_is_no_picture(predictor, tmp_path):
     with pytest.raises(BadImage, match="folder"):
         predictor.predict(tmp_path)
+
+
+# --- the same network, faster ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v2", "squeezenet1_1", "vit_b_16"])
+def test_folding_changes_no_answer(arch):
+    torch.manual_seed(0)
+    side = 224 if arch.startswith("vit") else 64
+    model = create_model(arch, 5)
+    xb = torch.rand(2, 3, side, side) * 2 - 1
+    with torch.inference_mode():
+        if not arch.startswith("vit"):
+            model(xb)  # in training mode, so that the norms have statistics of their own
+        model.eval()
+        torch.testing.assert_close(fold(model)(xb), model(xb), rtol=1e-4, atol=1e-4)
+    norms = [m for m in fold(model).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not norms
+
+
+def test_a_network_that_cannot_be_read_as_a_graph_stays_as_it_is():
+    class Wilful(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(x) if x.sum() > 0 else x
+
+    model = Wilful().eval()
+    assert fold(model) is model
+
+
+needs_onnx = pytest.mark.skipif(not (find_spec("onnxruntime") and find_spec("onnxscript")), reason="pip install -e '.[onnx]'")
+
+
+@pytest.fixture(scope="module")
+def with_onnx(tmp_path_factory) -> Path:
+    bundle = tiny_bundle(tmp_path_factory.mktemp("onnx") / "tiny")
+    export_onnx(bundle)
+    return bundle
+
+
+@needs_onnx
+def test_onnx_gives_the_same_answers_alone_in_lists_and_from_the_command(with_onnx, predictor, tmp_path):
+    fast = Predictor(with_onnx, backend="onnx")
+    assert type(fast) is type(predictor) and "model" not in vars(fast)  # the weights were not even read
+    images = [coloured(CLASSES[i % 4], i, (50, 40)) for i in range(9)]
+    pixels = np.stack([predictor.prepare(image) for image in images])
+    assert (fast.logits(pixels) - predictor.logits(pixels)).abs().max() < 1e-4
+    for one, other in zip(fast.predict_many(images, batch_size=4), predictor.predict_many(images, batch_size=4), strict=True):
+        assert one.label == other.label and one.unknown == other.unknown
+        np.testing.assert_allclose(one.probs, other.probs, atol=1e-4)
+    assert fast.predict(images[0]).label == CLASSES[0] and fast.model(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
+    images[1].save(tmp_path / "bus.png")
+    code, out, _ = command(tmp_path / "bus.png", "--bundle", with_onnx, "--backend", "onnx")
+    assert code == 0 and out.splitlines()[0].startswith(str(tmp_path / "bus.png") + ": bus")
+
+
+@needs_onnx
+def test_an_onnx_file_of_other_weights_is_refused(with_onnx, tmp_path):
+    stale = Path(shutil.copytree(with_onnx, tmp_path / "stale"))
+    weights = load_file(stale / "model.safetensors")
+    save_file({name: value * 1.01 if value.is_floating_point() else value for name, value in weights.items()}, stale / "model.safetensors")
+    with pytest.raises(VehicleError, match=r"not made from the weights beside it.*--onnx"):
+        Predictor(stale, backend="onnx")
+    (stale / "model.onnx").write_bytes(b"nonsense")
+    with pytest.raises(VehicleError, match="cannot be used"):
+        Predictor(stale, backend="onnx")
+    (stale / "model.onnx").unlink()
+    with pytest.raises(VehicleError, match=r"cannot be read.*--onnx"):
+        Predictor(stale, backend="onnx")
+    other = Path(shutil.copytree(with_onnx, tmp_path / "other"))
+    write_json(other / "config.json", json.loads((other / "config.json").read_text()) | {"input_size": 48})
+    with pytest.raises(VehicleError, match="other sizes"):
+        Predictor(other, backend="onnx")
+
+
+def test_an_exported_network_that_answers_otherwise_is_not_written():
+    def wrong(xb):
+        return torch.zeros(len(xb), 4) + (len(xb) > 1) * 0.01
+
+    with pytest.raises(VehicleError, match="not written"):
+        inference._check_same(lambda xb: torch.zeros(len(xb), 4), wrong, torch.zeros(3, 3, 8, 8))
+    with pytest.raises(VehicleError, match="not written"):
+        inference._check_same(lambda xb: torch.zeros(len(xb), 4), lambda xb: torch.full((len(xb), 4), torch.nan), torch.zeros(3, 3, 8, 8))
+
+
+def test_backends_that_cannot_be_are_refused(bundle):
+    with pytest.raises(VehicleError, match="torch or onnx"):
+        Predictor(bundle, backend="tea")
+    with pytest.raises(VehicleError, match="processor"):
+        Predictor(bundle, backend="onnx", device="cuda")
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for attempt in (lambda: Predictor(bundle, backend="onnx"), lambda: export_onnx(bundle)):
+        with pytest.raises(VehicleError, match=r"pip install -e '\.\[onnx\]'"):
+            attempt()
 
 
 # --- many pictures -----------------------------------------------------------------------------------------------------

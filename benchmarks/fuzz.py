@@ -1,0 +1,241 @@
+"""Does any broken bundle or broken picture raise anything but our own error, or take for ever?
+
+    python benchmarks/fuzz.py                       10,000 mutated bundles and 10,000 mutated pictures
+    python benchmarks/fuzz.py --bundles 300 --pictures 300 --seed 5
+
+Each case is a whole bundle or picture to which a seeded hand did something: bytes flipped, overwritten, cut off, inserted, doubled
+or swapped; in config.json also values exchanged for others that are valid JSON, and in model.safetensors the header alone. A case
+ends well with an answer or with `VehicleError`; anything else is a failure, and so is one that takes longer than ten seconds. The
+number of a case and the seed make the same case again.
+"""
+
+import argparse
+import io
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import RESULTS, command_line, stamp
+from PIL import Image
+
+from vehicle_nb.core import VehicleError, progress, write_json
+from vehicle_nb.demo import draw_vehicle
+from vehicle_nb.inference import Predictor
+from vehicle_nb.model import create_model, save_bundle
+
+LIMIT = 10.0  # seconds that one case may take
+ODD = [None, True, False, 0, -1, 1, 2**31, 2**64, 10**400, -0.0, 1e-320, 1e308, float("nan"), float("inf"), "", "x", "\x00", "\ud800",
+       "a" * 10_000, "../../etc/passwd", "vit_b_16", "resnet18", "googlenet", [], {}, [[]], [None], {"a": {"b": []}}]  # fmt: skip
+
+
+# --- mutations --------------------------------------------------------------------------------------------------------
+
+
+def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
+    "One to four small accidents."
+    data = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        if not data:
+            return bytes(data)
+        place, length = rng.randrange(len(data)), rng.choice([1, 1, 2, 4, 16, 256])
+        if rng.random() < 0.4:
+            place = rng.randrange(min(len(data), 64))  # the head decides most
+        what = rng.randrange(7)
+        if what == 0:
+            data[place] ^= 1 << rng.randrange(8)
+        elif what == 1:
+            data[place : place + length] = rng.randbytes(length)
+        elif what == 2:
+            del data[place:]
+        elif what == 3:
+            data[place:place] = rng.randbytes(length)
+        elif what == 4:
+            del data[place : place + length]
+        elif what == 5:
+            data[place : place + length] = rng.choice([b"\0", b"\xff", b"\x7f", b"\x80"]) * length
+        else:
+            other = rng.randrange(len(data))
+            data[place:place] = data[other : other + length]
+    return bytes(data)
+
+
+def mutate_value(value, rng: random.Random, depth: int = 0):
+    "The same JSON with one value exchanged, removed or doubled somewhere."
+    inside = isinstance(value, dict | list) and value
+    if not inside or rng.random() < 0.15:
+        if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.5 and abs(value) < 1e300:
+            return rng.choice([value + 1, value - 1, -value, value * 2, value / 3, value * 1e9, str(value)])
+        return [value] * 400 if rng.random() < 0.05 else rng.choice(ODD)
+    value = dict(value) if isinstance(value, dict) else list(value)
+    key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+    what = rng.random()
+    if what < 0.1:
+        del value[key]
+    elif what < 0.15 and isinstance(value, dict):
+        value[rng.choice(["", "arch", "format", "classes", "\x00", "new"])] = value.pop(key)
+    elif what < 0.2 and isinstance(value, list):
+        value.append(value[key])
+    else:
+        value[key] = mutate_value(value[key], rng, depth + 1)
+    return value
+
+
+def mutate_config(text: bytes, rng: random.Random) -> bytes:
+    "A description that is broken as bytes, or well-formed and wrong."
+    what = rng.random()
+    if what < 0.25:
+        return mutate_bytes(text, rng)
+    if what < 0.28:
+        return rng.choice([b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b'"' + b"a" * 2**23 + b'"', b"\xff\xfe{}", b"null", b"[]"])
+    value = json.loads(text)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        value = mutate_value(value, rng)
+    return json.dumps(value).encode()
+
+
+def mutate_weights(data: bytes, rng: random.Random) -> bytes:
+    "A file of weights that is broken anywhere, in its header alone, or well-formed with a wrong header."
+    length = int.from_bytes(data[:8], "little")
+    header, rest, what = data[8 : 8 + length], data[8 + length :], rng.random()
+    if what < 0.4:
+        return mutate_bytes(data, rng)
+    if what < 0.5:
+        return rng.choice([0, 1, 2**31, 2**63 - 1, 2**64 - 1, len(data)]).to_bytes(8, "little") + data[8:]
+    if what < 0.65:
+        places = [rng.randrange(0, len(rest) - 3, 4) for _ in range(rng.randint(1, 20))]
+        rest = bytearray(rest)
+        for place in places:  # numbers that are none, infinite, or far too large
+            rest[place : place + 4] = rng.choice([b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", rng.randbytes(4)])
+        return data[: 8 + length] + bytes(rest)
+    header = mutate_bytes(header, rng) if what < 0.8 else json.dumps(mutate_value(json.loads(header), rng)).encode()
+    return len(header).to_bytes(8, "little") + header + rest
+
+
+# --- what is mutated --------------------------------------------------------------------------------------------------
+
+
+def small_bundles(folder: Path) -> list[Path]:
+    "Two bundles of untrained networks, an own and a borrowed architecture."
+    torch.manual_seed(0)
+    places = []
+    for arch, side in (("vehicle_cnn", 32), ("squeezenet1_1", 48)):
+        config = {"arch": arch, "classes": ["bus", "kayak", "tractor"], "image_size": 64, "input_size": side}
+        more = {"metrics": {"val_accuracy": 0.5}, "data": {"processed": "x", "content_hash": "0"}, "versions": {"torch": "2"}}
+        save_bundle(folder / arch, create_model(arch, 3).eval(), config | more)
+        places.append(folder / arch)
+    return places
+
+
+def sample_pictures() -> dict[str, bytes]:
+    "One picture in every format that Pillow writes here, and the variants that have decoders of their own."
+    image = draw_vehicle("bus", seed=1).resize((96, 72))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    two = {"save_all": True, "append_images": [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]}
+    ways = {
+        "jpeg": ("JPEG", {"exif": exif}), "jpeg_progressive": ("JPEG", {"progressive": True}), "png": ("PNG", {}), "webp": ("WEBP", {}),
+        "webp_lossless": ("WEBP", {"lossless": True}), "bmp": ("BMP", {}), "tiff": ("TIFF", {}), "ppm": ("PPM", {}), "ico": ("ICO", {}),
+        "tiff_lzw": ("TIFF", {"compression": "tiff_lzw"}), "tiff_jpeg": ("TIFF", {"compression": "jpeg"}), "avif": ("AVIF", {}),
+        "tiff_deflate": ("TIFF", {"compression": "tiff_adobe_deflate"}), "jpeg2000": ("JPEG2000", {}), "qoi": ("QOI", {}),
+        "gif_animated": ("GIF", two), "webp_animated": ("WEBP", two), "png_animated": ("PNG", two), "mpo": ("MPO", two),
+    }  # fmt: skip
+    modes = {"png_palette": "P", "png_grey_alpha": "LA", "png_alpha": "RGBA", "png_16_bit": "I;16", "png_one_bit": "1", "tiff_float": "F",
+             "jpeg_cmyk": "CMYK", "jpeg_grey": "L"}  # fmt: skip
+    found = {}
+    Image.init()
+    for name, (kind, options) in (ways | {name: (name.split("_")[0].upper(), {}) for name in modes}).items():
+        mode = modes.get(name, "RGB")
+        deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        if kind in Image.SAVE:
+            out = io.BytesIO()
+            (deep if mode == "I;16" else image.convert(mode)).save(out, kind, **options)
+            found[name] = out.getvalue()
+    return found
+
+
+# --- the cases --------------------------------------------------------------------------------------------------------
+
+
+def bundle_case(sources: list[Path], folder: Path, rng: random.Random) -> str:
+    "Make one broken bundle and ask it about a picture; what came of it."
+    source = rng.choice(sources)
+    config, weights = (source / "config.json").read_bytes(), (source / "model.safetensors").read_bytes()
+    part = rng.random()
+    if part < 0.6:
+        config = mutate_config(config, rng)
+    if part > 0.5:
+        weights = mutate_weights(weights, rng)
+    (folder / "config.json").write_bytes(config)
+    (folder / "model.safetensors").write_bytes(weights)
+    predictor = Predictor(folder)
+    answer = predictor.predict(np.full((40, 50, 3), 128, np.uint8), name="grey")
+    assert answer.label and abs(answer.probs.sum() - 1) < 1e-3 and len(answer.top) == len(predictor.classes)
+    answer.label.encode()
+    return "answered"
+
+
+def picture_case(samples: dict[str, bytes], predictor: Predictor, rng: random.Random) -> str:
+    "Make one broken picture and ask about it; what came of it."
+    data = mutate_bytes(samples[rng.choice(list(samples))], rng)
+    answer = predictor.predict(data)
+    assert answer.label and 0 < answer.confidence <= 1
+    return "answered"
+
+
+def run_cases(kind: str, number: int, seed: int, work, show_progress: bool = True) -> dict:
+    "All cases of one kind: how they ended, and each that ended otherwise than it should."
+    ended, failures, slowest, start = Counter(), [], (0.0, -1), time.perf_counter()
+    for case in progress(range(number), kind, disable=not show_progress):
+        begin = time.perf_counter()
+        try:
+            ended[work(random.Random(f"{kind}-{seed}-{case}"))] += 1
+        except VehicleError as error:
+            ended["refused"] += 1
+            if not str(error).strip() or "\ud800" in str(error):
+                failures.append({"case": case, "error": f"a refusal that cannot be read: {ascii(str(error))[:200]}"})
+        except Exception as error:  # this is what we look for
+            failures.append({"case": case, "error": f"{type(error).__name__}: {ascii(str(error))[:300]}"})
+        seconds = time.perf_counter() - begin
+        slowest = max(slowest, (seconds, case))
+        if seconds > LIMIT:
+            failures.append({"case": case, "error": f"took {seconds:.1f} s"})
+    return {"cases": number, **ended, "failures": failures, "slowest_seconds": round(slowest[0], 2), "slowest_case": slowest[1],
+            "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
+
+
+def fuzz(bundles: int, pictures: int, seed: int, show_progress: bool = True) -> dict:
+    "Both kinds of cases, with the counts."
+    with tempfile.TemporaryDirectory() as folder:
+        sources, broken = small_bundles(Path(folder)), Path(folder) / "broken"
+        broken.mkdir()
+        samples, predictor = sample_pictures(), Predictor(sources[0])
+        return {
+            "seed": seed, "formats": list(samples),
+            "bundles": run_cases("bundles", bundles, seed, lambda rng: bundle_case(sources, broken, rng), show_progress),
+            "pictures": run_cases("pictures", pictures, seed, lambda rng: picture_case(samples, predictor, rng), show_progress),
+        }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", type=int, default=10_000)
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    head = stamp(command_line("fuzz.py"))
+    found = fuzz(args.bundles, args.pictures, args.seed)
+    for kind in ("bundles", "pictures"):
+        print(kind, {name: value for name, value in found[kind].items() if name != "failures"}, f"{len(found[kind]['failures'])} failures")
+        for failure in found[kind]["failures"][:20]:
+            print("  ", failure)
+    if args.bundles >= 10_000 and args.pictures >= 10_000:
+        write_json(RESULTS / "fuzz.json", head | found)
+
+
+if __name__ == "__main__":
+    main()
