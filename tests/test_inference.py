@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb import inference
+from vehicle_nb.confidence import learn_limits
 from vehicle_nb.core import VehicleError, run_command, write_json
 from vehicle_nb.data import BadImage, read_image
 from vehicle_nb.inference import (
@@ -36,7 +37,7 @@ from vehicle_nb.inference import (
     text_bars,
 )
 from vehicle_nb.loading import PackedSplit, to_input
-from vehicle_nb.model import create_model
+from vehicle_nb.model import create_model, load_bundle, save_bundle
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 
@@ -104,7 +105,7 @@ def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(
     stranger = ready.predict(stripes)
     assert stranger.unknown and stranger.label == UNKNOWN
     assert ready.predict(stripes).confidence == Predictor(path).predict(stripes).confidence
-    with pytest.raises(VehicleError, match="memory.*missing"):
+    with pytest.raises(VehicleError, match=r"memory.*missing"):
         save_bundle(path, model, config | {"unknown_score": score, "unknown_threshold": threshold})
         load_bundle(path)
 
