@@ -98,7 +98,7 @@ def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(
     memory, score, threshold = learn_limits(model, train, val, config["input_size"])
     save_bundle(path, model, config | {"unknown_score": score, "unknown_threshold": threshold}, memory)
     ready = Predictor(path)
-    known = list(ready.predict_many([coloured(kind, 900 + i) for kind in CLASSES for i in range(10)]))
+    known = list(ready.predict_many([coloured(kind, 900 + i, (64, 64)) for kind in CLASSES for i in range(10)]))
     assert np.mean([a.unknown for a in known]) < 0.25 and all(a.label in CLASSES for a in known if not a.unknown)
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[::8] = stripes[1::8] = stripes[:, ::8] = 255
@@ -260,13 +260,22 @@ def test_an_onnx_file_of_other_weights_is_refused(with_onnx, tmp_path):
 
 
 def test_an_exported_network_that_answers_otherwise_is_not_written():
-    def wrong(xb):
-        return torch.zeros(len(xb), 4) + (len(xb) > 1) * 0.01
+    def judge(xb):
+        return torch.zeros(len(xb), 4), torch.zeros(len(xb))
 
-    with pytest.raises(VehicleError, match="not written"):
-        inference._check_same(lambda xb: torch.zeros(len(xb), 4), wrong, torch.zeros(3, 3, 8, 8))
-    with pytest.raises(VehicleError, match="not written"):
-        inference._check_same(lambda xb: torch.zeros(len(xb), 4), lambda xb: torch.full((len(xb), 4), torch.nan), torch.zeros(3, 3, 8, 8))
+    def wrong_for_several(xb):
+        return torch.zeros(len(xb), 4) + (len(xb) > 1) * 0.01, torch.zeros(len(xb))
+
+    def no_number(xb):
+        return torch.full((len(xb), 4), torch.nan), torch.zeros(len(xb))
+
+    def unfamiliar(xb):
+        return torch.zeros(len(xb), 4), torch.zeros(len(xb)) + 0.1
+
+    inference._check_same(judge, judge, torch.zeros(3, 3, 8, 8))
+    for other in (wrong_for_several, no_number, unfamiliar):
+        with pytest.raises(VehicleError, match="not written"):
+            inference._check_same(judge, other, torch.zeros(3, 3, 8, 8))
 
 
 def test_backends_that_cannot_be_are_refused(bundle):

@@ -161,6 +161,8 @@ def model_card(
     classes, threshold = config["classes"], config["unknown_threshold"]
     refusal = f"Below a probability of {percent(threshold)} it answers" if threshold else "It never answers"
     measured, trained = "\n".join(_how_good(config, report)), "\n".join(_training(config))
+    example = f'answer = Predictor("{Path(name).name}").predict("picture.jpg")   # the folder with config.json and model.safetensors'
+    example += "\nprint(answer.label, answer.confidence, answer.top[:3])"
     return f"""{_front_matter(name, config, report, license)}
 # {_plain(name)}
 
@@ -172,8 +174,7 @@ or "not a vehicle I know" comes out. Made with [vehicle_nb](https://github.com/v
 ```python
 from vehicle_nb.inference import Predictor
 
-answer = Predictor("{Path(name).name}").predict("picture.jpg")   # the folder with config.json and model.safetensors
-print(answer.label, answer.confidence, answer.top[:3])
+{example}
 ```
 
 Weights are safetensors and the description is JSON: loading them runs no code.
