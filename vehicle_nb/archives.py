@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_FILES', 'unpack']
 
-# %% ../nbs/17_archives.ipynb #99416538
+# %% ../nbs/17_archives.ipynb #716dc1d2
 import lzma
 import os
 import re

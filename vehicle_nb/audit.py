@@ -6,7 +6,7 @@
 __all__ = ['EMPTY', 'JOURNAL', 'ANSWERS', 'ANSWERS_FILE', 'CONFLICT', 'COLUMNS', 'read_answers', 'strangers', 'decide', 'Audit',
            'audit']
 
-# %% ../nbs/19_audit.ipynb #64cf62a0
+# %% ../nbs/19_audit.ipynb #92445b9a
 import base64
 import csv
 import hashlib

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['report_html', 'write_report']
 
-# %% ../nbs/22_audit_page.ipynb #60146743
+# %% ../nbs/22_audit_page.ipynb #d1319abb
 import base64
 import html
 import io

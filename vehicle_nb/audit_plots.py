@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_counts', 'plot_sizes', 'plot_formats', 'plot_bytes', 'mean_images', 'plot_means', 'plot_groups']
 
-# %% ../nbs/20_audit_plots.ipynb #6548dd40
+# %% ../nbs/20_audit_plots.ipynb #503d314f
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_input', 'uniform', 'Augment', 'Mix']
 
-# %% ../nbs/23_augment.ipynb #e607fb52
+# %% ../nbs/23_augment.ipynb #5e433806
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

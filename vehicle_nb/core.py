@@ -180,7 +180,7 @@ def in_notebook() -> bool:
     "Is this code running in a notebook (or another interactive session), not as a script?"
     return not hasattr(sys.modules["__main__"], "__file__")
 
-# %% ../nbs/11_core.ipynb #a9ed6332
+# %% ../nbs/11_core.ipynb #b7112fec
 def path_text(
     path: str | Path,  # any file name, even one that is not valid UTF-8
 ) -> str:
@@ -261,7 +261,7 @@ def show_images(
         fig.suptitle(title, fontweight="bold")
     return axes
 
-# %% ../nbs/11_core.ipynb #f5f7c3ac
+# %% ../nbs/11_core.ipynb #6c1cfe35
 def jpeg(
     image,  # a PIL picture
     quality: int = 82,  # 1 to 95

@@ -7,7 +7,7 @@ __all__ = ['SOURCE', 'LITTER', 'SPLIT_NAMES', 'KAGGLE_HANDLE', 'raw_root', 'clas
            'disk_errors', 'get_data', 'path_text', 'real_path', 'BadImage', 'MAX_PIXELS', 'file_bytes', 'read_image',
            'cpu_count', 'map_files', 'unpack']
 
-# %% ../nbs/00_data.ipynb #2ab2695a
+# %% ../nbs/00_data.ipynb #fc479e93
 import errno
 import json
 import os
@@ -33,12 +33,12 @@ from vehicle_nb.core import (
 from .images import MAX_PIXELS, BadImage, _decode as _decode, file_bytes, picture_kind, read_image
 from .pool import cpu_count, map_files
 
-# %% ../nbs/00_data.ipynb #636de585
+# %% ../nbs/00_data.ipynb #b1d4ea61
 # The front door of this stage: what the rest of the road needs of its parts can be had from here.
 _all_ = ["path_text", "real_path", "BadImage", "MAX_PIXELS", "file_bytes", "read_image", "cpu_count", "map_files",
     "unpack"]
 
-# %% ../nbs/00_data.ipynb #69118e1a
+# %% ../nbs/00_data.ipynb #3eda1562
 SOURCE = ".source.json"  # our own note in a raw folder: where its pictures came from
 LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
 

@@ -7,7 +7,7 @@ __all__ = ['COVERS', 'WEATHER', 'TIMES', 'FORMATS', 'BUILDERS', 'DEMO_CLASSES', 
            'picture_bytes', 'make_demo', 'contact_sheet', 'SCENES', 'catalogue', 'render', 'stream', 'VEHICLES',
            'Recipe']
 
-# %% ../nbs/10_demo.ipynb #3c3be49f
+# %% ../nbs/10_demo.ipynb #ec2f65a3
 import io
 import sys
 import zlib
@@ -26,7 +26,7 @@ from .demo_scenery import SCENES, catalogue, render, stream
 from .demo_shapes import VEHICLES, pick
 from .pool import cpu_count
 
-# %% ../nbs/10_demo.ipynb #9e11b7e4
+# %% ../nbs/10_demo.ipynb #c2097435
 # The front door of this stage: what the rest of the road needs of its parts can be had from here.
 _all_ = ["SCENES", "catalogue", "render", "stream", "VEHICLES", "Recipe"]
 

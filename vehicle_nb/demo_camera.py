@@ -6,7 +6,7 @@
 __all__ = ['LIGHTS', 'Recipe', 'Camera', 'order_parts', 'visible', 'draw_line', 'draw_ball', 'draw_mesh', 'Light', 'shade',
            'shadow_mask']
 
-# %% ../nbs/25_demo_camera.ipynb #1276b238
+# %% ../nbs/25_demo_camera.ipynb #b10ced9a
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -6,7 +6,7 @@
 __all__ = ['car', 'van_front', 'van', 'cross', 'beacons', 'ambulance', 'bus', 'cab_over', 'load', 'truck', 'ladder_of',
            'fire_truck', 'tractor']
 
-# %% ../nbs/27_demo_cars.ipynb #0102728e
+# %% ../nbs/27_demo_cars.ipynb #14d589ca
 import numpy as np
 
 from vehicle_nb.demo_shapes import (

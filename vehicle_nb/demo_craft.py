@@ -6,7 +6,7 @@
 __all__ = ['hull', 'boat', 'sailing', 'cruiser', 'fishing', 'kayak', 'jet_ski', 'hovercraft', 'skirt', 'ducted_fan', 'wing',
            'blades', 'airplane', 'airliner', 'light_plane', 'helicopter']
 
-# %% ../nbs/29_demo_craft.ipynb #6f0df257
+# %% ../nbs/29_demo_craft.ipynb #0f67b773
 from itertools import pairwise
 
 import numpy as np

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['motorcycle', 'scooter', 'bicycle', 'unicycle', 'skateboard', 'segway', 'rickshaw', 'tuktuk', 'pulled']
 
-# %% ../nbs/28_demo_riders.ipynb #b4353130
+# %% ../nbs/28_demo_riders.ipynb #866ba2b7
 from vehicle_nb.demo_shapes import (
     DARK,
     GLASS,

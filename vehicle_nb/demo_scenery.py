@@ -7,7 +7,7 @@ __all__ = ['SCENES', 'Scene', 'Canvas', 'paint_sky', 'ridge', 'houses', 'trees',
            'strokes', 'road', 'base_row', 'paint_place', 'paint_water', 'paint_lamps', 'paint_cover', 'spoil', 'stream',
            'render', 'catalogue']
 
-# %% ../nbs/26_demo_scenery.ipynb #be31677a
+# %% ../nbs/26_demo_scenery.ipynb #0452986d
 import math
 import zlib
 from dataclasses import dataclass
@@ -338,7 +338,7 @@ def spoil(image: Image.Image, recipe: Recipe, rng) -> Image.Image:
         pixels += grain * np.float32(recipe.noise)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
-# %% ../nbs/26_demo_scenery.ipynb #a07c4736
+# %% ../nbs/26_demo_scenery.ipynb #69facfb3
 def stream(kind: str, seed: int, topic: str) -> np.random.Generator:
     "Random numbers for one topic, so that another weather leaves the vehicle as it was."
     return np.random.default_rng([zlib.crc32(kind.encode()), seed & 0xFFFFFFFF, zlib.crc32(topic.encode())])
@@ -368,7 +368,7 @@ def render(recipe: Recipe) -> Image.Image:
         paint_cover(canvas, recipe.cover, camera.box, recipe.afloat)
     return spoil(canvas.image.reduce(2), recipe, rng)
 
-# %% ../nbs/26_demo_scenery.ipynb #cc7a892b
+# %% ../nbs/26_demo_scenery.ipynb #22b7344c
 def catalogue(kinds, count: int = 4, size: int = 150, **changes) -> Image.Image:
     "Plain views: the first `count` vehicles of each kind, as a sheet."
     rows = []

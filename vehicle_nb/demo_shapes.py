@@ -8,7 +8,7 @@ __all__ = ['PAINTS', 'GLASS', 'DARK', 'STEEL', 'WHITE', 'LAMP', 'TAIL', 'SKIN', 
            'plate', 'turned', 'on_sides', 'on_rim', 'on_rims', 'stripes', 'slab', 'panes', 'wheel', 'wheels', 'arches',
            'mudguard', 'spoked', 'person', 'sides', 'cart', 'Mesh', 'Kind', 'vehicle']
 
-# %% ../nbs/24_demo_shapes.ipynb #9bd1eb15
+# %% ../nbs/24_demo_shapes.ipynb #2a1575bd
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -284,7 +284,7 @@ def person(
     head = ball(nx + 0.06, ny, nz + 0.11, 0.105, skin) + ball(nx, ny, nz + 0.15, 0.128 if helmet else 0.118, hat)
     return [*parts, rod((nx, ny, nz - 0.05), (nx, ny, nz + 0.08), r=0.06, colour=skin) + head]
 
-# %% ../nbs/24_demo_shapes.ipynb #34e65ec7
+# %% ../nbs/24_demo_shapes.ipynb #1e5a2e17
 def sides(x, y, z) -> list:
     "A point on the left and its mirror image on the right: two hands, two feet."
     return [(x, y, z), (x, -y, z)]
@@ -340,7 +340,7 @@ class Mesh:
         (x0, y0, z), (x1, y1, _) = self.low.min(0), self.high.max(0)
         return np.array([(x, y, z) for x in (x0, x1) for y in (y0, y1)])
 
-# %% ../nbs/24_demo_shapes.ipynb #0ce5778f
+# %% ../nbs/24_demo_shapes.ipynb #336dffce
 class Kind(NamedTuple):
     "What the painter must know of a class."
 

@@ -7,7 +7,7 @@ __all__ = ['THUMB', 'CHROMA', 'BANDS', 'RADIUS', 'SKETCH', 'WINDOWS', 'LIKELY', 
            'tiny', 'window_weights', 'cut', 'hash_views', 'bit_count', 'close_pairs', 'details', 'sketches',
            'candidates', 'align', 'compare', 'same_picture', 'Groups', 'near_duplicates']
 
-# %% ../nbs/18_duplicates.ipynb #faff9978
+# %% ../nbs/18_duplicates.ipynb #cff6aa38
 from functools import cache
 from itertools import combinations
 

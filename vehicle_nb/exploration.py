@@ -7,7 +7,7 @@ __all__ = ['summary', 'explore', 'ANSWERS_FILE', 'Audit', 'audit', 'decide', 're
            'write_report', 'plot_bytes', 'plot_counts', 'plot_formats', 'plot_groups', 'plot_means', 'plot_sizes',
            'close_pairs', 'near_duplicates', 'tiny', 'extract_features', 'find_suspects', 'pretrained']
 
-# %% ../nbs/01_exploration.ipynb #413e531e
+# %% ../nbs/01_exploration.ipynb #a67548b4
 import hashlib
 import json
 import sys
@@ -25,7 +25,7 @@ from .data import class_folders, disk_errors
 from .duplicates import close_pairs, near_duplicates, tiny
 from .suspects import FEATURE_SIDE, HOW_TO_GET_WEIGHTS, extract_features, find_suspects, pretrained
 
-# %% ../nbs/01_exploration.ipynb #1b2a7d00
+# %% ../nbs/01_exploration.ipynb #544829cf
 # The front door of this stage: what the rest of the road needs of its parts can be had from here.
 _all_ = ["ANSWERS_FILE", "Audit", "audit", "decide", "read_answers", "strangers", "report_html", "write_report",
     "plot_bytes", "plot_counts", "plot_formats", "plot_groups", "plot_means", "plot_sizes", "close_pairs",

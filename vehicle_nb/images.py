@@ -6,7 +6,7 @@
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'CUT_OFF', 'FORMATS', 'TURNS', 'picture_kind', 'what_is_it', 'BadImage', 'file_bytes',
            'open_image', 'read_image']
 
-# %% ../nbs/16_images.ipynb #cce79dfe
+# %% ../nbs/16_images.ipynb #04268690
 import io
 import os
 import stat

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNIT', 'UNITS', 'share_memory', 'cpu_count', 'map_files']
 
-# %% ../nbs/15_pool.ipynb #d5f4f194
+# %% ../nbs/15_pool.ipynb #c9b9d319
 import ctypes
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ from functools import partial
 
 from .core import VehicleError, in_notebook, progress
 
-# %% ../nbs/15_pool.ipynb #99f62e88
+# %% ../nbs/15_pool.ipynb #1f6a8bac
 UNIT, UNITS = 2**26, 12  # bytes: all workers of a pool together decode within 12 × 64 MB, and so must one picture
 _budget = None  # in a worker of `map_files`: a turnstile and the units, which all workers share
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FEATURE_SIDE', 'HOW_TO_GET_WEIGHTS', 'find_suspects', 'pretrained', 'extract_features']
 
-# %% ../nbs/21_suspects.ipynb #2c06c4b8
+# %% ../nbs/21_suspects.ipynb #026b43ee
 import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
