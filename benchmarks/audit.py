@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from common import command_line, stamp
 
-from vehicle_nb import exploration
+from vehicle_nb import duplicates
 from vehicle_nb.core import write_json
 from vehicle_nb.data import list_images, read_image
 from vehicle_nb.exploration import audit, close_pairs, extract_features, find_suspects, pretrained
@@ -190,10 +190,10 @@ def measure_suspects(photos: Path, weights: str, seeds: list[int]) -> dict:
 
 def fake_rows(n: int, seed: int = 0) -> np.ndarray:
     "`n` rows like those of `tiny`, with the spectrum of natural pictures (1/f); a tenth of them are copies of others."
-    rng, size = np.random.default_rng(seed), exploration.THUMB
+    rng, size = np.random.default_rng(seed), duplicates.THUMB
     waves = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.fftfreq(size) ** 2
     waves[0, 0] = 1
-    rows = np.full((n, size * size + 2 * exploration.CHROMA**2), 128, np.uint8)
+    rows = np.full((n, size * size + 2 * duplicates.CHROMA**2), 128, np.uint8)
     for at in range(0, n, 1000):
         noise = rng.normal(size=(min(1000, n - at), size, size))
         grey = np.fft.ifft2(np.fft.fft2(noise) * waves**-0.6).real
@@ -208,14 +208,14 @@ def measure_search(sizes: list[int]) -> list[dict]:
     results = []
     for n in sizes:
         rows = fake_rows(n)
-        grey = rows[:, : exploration.THUMB**2].reshape(n, exploration.THUMB, exploration.THUMB)
-        hashes = exploration.hash_views(grey)
+        grey = rows[:, : duplicates.THUMB**2].reshape(n, duplicates.THUMB, duplicates.THUMB)
+        hashes = duplicates.hash_views(grey)
         times = [time.process_time()]
         pairs = sum(int((i < j).sum()) for i, j in close_pairs(hashes, hashes))
         times.append(time.process_time())
-        groups, _ = exploration.near_duplicates(rows)
+        groups, _ = duplicates.near_duplicates(rows)
         times.append(time.process_time())
-        brute = sum(int((exploration.bit_count(hashes[i + 1 :] ^ hashes[i]) <= exploration.RADIUS).sum()) for i in range(n))
+        brute = sum(int((duplicates.bit_count(hashes[i + 1 :] ^ hashes[i]) <= duplicates.RADIUS).sum()) for i in range(n))
         times.append(time.process_time())
         assert pairs == brute and len(set(groups.tolist())) == n - n // 10
         search, near, naive = np.diff(times).tolist()
@@ -236,7 +236,7 @@ def measure_files(n: int) -> dict:
     "A whole audit of `n` small JPEG files of ten classes: time and memory of this process and its largest worker."
     with tempfile.TemporaryDirectory() as folder:
         root, rng = Path(folder) / "raw", np.random.default_rng(0)
-        base = fake_rows(2000)[:, : exploration.THUMB**2].reshape(2000, exploration.THUMB, exploration.THUMB)
+        base = fake_rows(2000)[:, : duplicates.THUMB**2].reshape(2000, duplicates.THUMB, duplicates.THUMB)
         for i in range(n):  # each is another one: base pictures in other orders, side by side
             a, b = rng.integers(0, 1800, 2)
             path = root / f"class_{i % 10}" / f"{i:06d}.jpg"

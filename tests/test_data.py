@@ -19,7 +19,7 @@ import pytest
 from hostile import USED, byte_files, encode, make_hostile, oriented, picture, sixteen_bit, ycck_jpeg
 from PIL import Image
 
-from vehicle_nb import data
+from vehicle_nb import archives, data, images, pool
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data import BadImage, class_folders, get_data, list_files, list_images, map_files, read_image, unpack
 
@@ -158,7 +158,7 @@ def test_no_permission_is_a_reason(tmp_path, monkeypatch):
     def locked(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(data.os, "open", locked)
+    monkeypatch.setattr(images.os, "open", locked)
     with pytest.raises(BadImage, match="no permission"):
         read_image(tmp_path / "a.jpg")
 
@@ -411,7 +411,7 @@ def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
     def full(self, source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data._Meter, "copy", full)
+    monkeypatch.setattr(archives._Meter, "copy", full)
     with pytest.raises(VehicleError, match="disk is full"):
         get_data(from_path=str(source), dest=str(old), force=True, show_progress=False)
     assert tree(old) == before
@@ -450,12 +450,12 @@ def test_a_worker_that_dies_costs_one_file():
 
 
 def test_workers_share_the_memory_for_decoding(monkeypatch):
-    monkeypatch.setattr(data, "_budget", (threading.Lock(), threading.Semaphore(data.UNITS)))
+    monkeypatch.setattr(pool, "_budget", (threading.Lock(), threading.Semaphore(pool.UNITS)))
     held, most, rng = [0], [0], np.random.default_rng(0)
 
     def decode(needed: int):
         for _ in range(20):
-            with data._share_memory(needed):
+            with pool.share_memory(needed):
                 held[0] += needed
                 most[0] = max(most[0], held[0])
                 time.sleep(0.0005)
@@ -467,12 +467,12 @@ def test_workers_share_the_memory_for_decoding(monkeypatch):
     for thread in threads:
         thread.join(timeout=60)
         assert not thread.is_alive(), "they wait for each other"
-    assert 2**28 < most[0] <= data.UNIT * data.UNITS
+    assert 2**28 < most[0] <= pool.UNIT * pool.UNITS
     bomb = Image.new("RGB", (1, 1))
     bomb.format, bomb.info = "JPEG", {"progressive": 1}
-    assert data._decoding_bytes(bomb, (13_000, 13_000)) > 10**9
+    assert images._decoding_bytes(bomb, (13_000, 13_000)) > 10**9
     bomb.info = {}
-    assert data._decoding_bytes(bomb, (13_000, 13_000)) < 100
+    assert images._decoding_bytes(bomb, (13_000, 13_000)) < 100
 
 
 def _fail(number: int):

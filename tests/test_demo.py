@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.demo import DEMO_CLASSES, SCENES, VEHICLES, Mesh, contact_sheet, draw_vehicle, make_demo, make_recipe, render, stream
+from vehicle_nb.demo import DEMO_CLASSES, SCENES, VEHICLES, contact_sheet, draw_vehicle, make_demo, make_recipe, render, stream
+from vehicle_nb.demo_shapes import Mesh
 
 
 def test_the_twenty_classes():

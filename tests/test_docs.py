@@ -133,26 +133,60 @@ def test_sidebar_lists_every_notebook_in_order():
     assert list(names(sidebar)) == ["index.ipynb", *(path.name for path in LESSONS)]
 
 
-def test_road_matches_the_notebooks():
-    "The drawing of the road names the stops in the order of the notebooks."
-    drawn = re.findall(r'class="stop">(\w+)<', (NBS / "images" / "road.svg").read_text(encoding="utf-8"))
+def load_tool(name: str):
+    "A script of tools/ as a module."
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_road_is_drawn_and_matches_the_notebooks():
+    "The drawing is what tools/road.py draws, and its stops are the notebooks 00 to 09 in their order."
+    tool = load_tool("road")
+    drawn = (NBS / "images" / "road.svg").read_text(encoding="utf-8")
+    assert drawn == tool.draw(), "run: python tools/road.py"
     road = [path for path in LESSONS if path.stem[:2] < "10"]
     stops = [(re.findall(r"#\| *default_exp +(\w+)", p.read_text("utf-8")) or [p.stem[3:]])[0] for p in road]
-    assert drawn == stops
+    assert re.findall(r'class="stop">(\w+)<', drawn) == stops
+
+
+# --- exercises and quizzes --------------------------------------------------------------------------------------------
+
+# Written before the convention of CONTRIBUTING.md, or without anything to practise: what is converted leaves this list.
+WITHOUT_EXERCISES = {"04_model", "05_training", "06_distributed", "07_evaluation", "08_inference", "09_app", "11_core", "12_sharing"}
+
+
+def mark(cell) -> str:
+    "`exercise`, `solution` or `check`, where the cell's first line says so."
+    found = re.match(r"#\| *(exercise|solution|check)\s*$", cell.source.split("\n")[0]) if cell.cell_type == "code" else None
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_exercises_have_solutions_and_checks(path):
+    "Each exercise is stub, folded solution, check, in this order, and a lesson has exercises and a quiz."
+    marked = [cell for cell in nbformat.read(path, as_version=4).cells if mark(cell)]
+    assert [mark(cell) for cell in marked] == ["exercise", "solution", "check"] * (len(marked) // 3)
+    for cell in marked:
+        if mark(cell) == "solution":
+            assert cell.source.split("\n")[1:3] == ["#| code-fold: true", '#| code-summary: "Solution"'], cell.source
+        if mark(cell) == "check":
+            assert re.search(r"\b(assert|test_\w+\()", cell.source), f"a check that asserts nothing:\n{cell.source}"
+    if path.stem in WITHOUT_EXERCISES:
+        return
+    text = prose(path)
+    assert marked and "## Exercise" in text, f"{path.name} has no exercises"
+    quiz = text.partition("## Quiz")[2].partition("\n## ")[0]
+    answers = re.findall(r"<details><summary>Answer</summary>\n\n.+?\n\n</details>", quiz, re.DOTALL)
+    assert answers and len(answers) == len(re.findall(r"(?m)^\*\*\d+\.\*\*", quiz)), f"{path.name}: a question without its folded answer"
 
 
 # --- README.md --------------------------------------------------------------------------------------------------------
 
 
-def make_readme() -> str:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_readme()
-
-
 def test_readme_comes_from_the_index():
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == make_readme(), "run: python tools/readme.py"
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == load_tool("readme").make_readme(), "run: python tools/readme.py"
 
 
 def test_readme_lists_every_lesson_with_its_time():

@@ -17,14 +17,13 @@ import pytest
 from hostile import picture
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vehicle_nb import exploration
+from vehicle_nb import duplicates
+from vehicle_nb.audit import JOURNAL
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data import class_folders, path_text
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.exploration import (
-    THUMB, Groups, align, audit, close_pairs, decide, explore, find_suspects, hash_views, near_duplicates, pretrained,
-    read_answers, report_html, same_picture, tiny, write_report,
-)  # fmt: skip
+from vehicle_nb.duplicates import THUMB, Groups, align, close_pairs, hash_views, near_duplicates, same_picture, tiny
+from vehicle_nb.exploration import audit, decide, explore, find_suspects, pretrained, read_answers, report_html, write_report
 
 
 def fill(root: Path, count: int = 8, classes=("bus", "car")) -> Path:
@@ -173,9 +172,9 @@ def test_the_search_finds_what_comparing_all_with_all_finds(radius):
 def test_bit_counts_agree_with_and_without_numpy_2(monkeypatch):
     values = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
     expected = [int(value).bit_count() for value in values]
-    assert exploration.bit_count(values).tolist() == expected
+    assert duplicates.bit_count(values).tolist() == expected
     monkeypatch.delattr(np, "bitwise_count", raising=False)
-    assert exploration.bit_count(values).tolist() == expected
+    assert duplicates.bit_count(values).tolist() == expected
 
 
 def test_groups_join_to_the_smallest():
@@ -264,7 +263,7 @@ def test_a_journal_of_junk_is_no_journal(tmp_path, junk):
     expected = audit(root, 1, False).table
     pd.testing.assert_frame_equal(audit(root, 1, False, journal=journal).table, expected)
     head, *records = journal.read_bytes().splitlines()
-    assert json.loads(head) == exploration.JOURNAL and len(records) == 6
+    assert json.loads(head) == JOURNAL and len(records) == 6
     journal.write_bytes(b"\n".join([head, *records[:2], b"broken", *records[2:]]) + b"\n")
     pd.testing.assert_frame_equal(audit(root, 1, False, journal=journal).table, expected)
 
@@ -539,7 +538,7 @@ def test_alignment_finds_the_window():
     cropped = img.crop([round(s * side) for s, side in zip(box, img.size * 2, strict=True)])
     rows = rows_of([img, cropped])
     a, b = (row[None, : THUMB * THUMB].reshape(1, THUMB, THUMB).astype(np.float32) for row in rows)
-    window = align(a, b, exploration.WINDOWS[:1])
+    window = align(a, b, duplicates.WINDOWS[:1])
     assert np.abs(window - box).max() < 0.015
-    same, like = same_picture(rows[:1], rows[1:], exploration.WINDOWS[:1], np.array([False]))
+    same, like = same_picture(rows[:1], rows[1:], duplicates.WINDOWS[:1], np.array([False]))
     assert same[0] and like[0] > 0.994

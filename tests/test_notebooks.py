@@ -47,6 +47,18 @@ def where(path: Path, nb, index: int) -> str:
     return f"nbs/{path.name}, cell {index} (id {nb.cells[index].id}), under the heading {heading!r}"
 
 
+def assert_check_fails(client: NotebookClient, nb, path: Path, solution: int):
+    "Before the solution is run, the exercise's check must fail: otherwise it would praise an empty answer."
+    index = next(i for i in range(solution, len(nb.cells)) if re.match(r"#\| *check\b", nb.cells[i].source))
+    probe = nbformat.v4.new_code_cell(nb.cells[index].source)
+    try:
+        client.execute_cell(probe, index, store_history=False)
+    except CellExecutionError:
+        pass
+    else:
+        pytest.fail(f"{where(path, nb, index)} is content with the exercise's stub:\n\n{probe.source}", pytrace=False)
+
+
 def run_notebook(path: Path, flags: set[str]) -> list[tuple[int, set[str], set[str]]]:
     "Run all cells; return, for each code cell that ran, its number, the kinds of output saved and the kinds it gave."
     nb = nbformat.read(path, as_version=4)
@@ -64,6 +76,8 @@ def run_notebook(path: Path, flags: set[str]) -> list[tuple[int, set[str], set[s
             if is_skipped(cell, flags):
                 continue
             saved = shown(cell.outputs)
+            if "solution" in extract_directives(cell, remove=False):
+                assert_check_fails(client, nb, path, index)
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
@@ -136,6 +150,14 @@ def test_a_failure_names_notebook_and_cell(source, expected, tmp_path, monkeypat
     assert re.match(r"nbs/99_bad\.ipynb, cell 2 \(id \w+\), under the heading 'A heading'", message)
     assert re.search(expected, message, re.DOTALL), message
     assert "\x1b" not in message
+
+
+def test_a_check_must_fail_without_the_solution(tmp_path):
+    cells = ["#| exercise\nx = 1", "#| solution\nx = 2", "#| check\nassert x == 2"]
+    assert [i for i, *_ in run_notebook(write_notebook(tmp_path / "99_good.ipynb", *cells), set())] == [1, 2, 3]
+    path = write_notebook(tmp_path / "99_idle.ipynb", *cells[:2], "#| check\nassert x")
+    with pytest.raises(pytest.fail.Exception, match="content with the exercise's stub"):
+        run_notebook(path, set())
 
 
 def test_marked_cells_are_left_out(tmp_path):

@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'write_whole', 'write_json', 'write_whole_folder', 'only_one', 'publish', 'rescue',
-           'overlap', 'end_well', 'run_command', 'in_notebook', 'progress', 'house_style', 'show_images']
+           'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'progress', 'house_style',
+           'show_images', 'jpeg']
 
 # %% ../nbs/11_core.ipynb #35803f60
+import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -177,6 +180,25 @@ def in_notebook() -> bool:
     "Is this code running in a notebook (or another interactive session), not as a script?"
     return not hasattr(sys.modules["__main__"], "__file__")
 
+# %% ../nbs/11_core.ipynb #b7112fec
+def path_text(
+    path: str | Path,  # any file name, even one that is not valid UTF-8
+) -> str:
+    "The name as text that can be written anywhere: `/` between folders, bytes that are no UTF-8 as `\\xNN`."
+    return os.fsencode(Path(path).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def real_path(
+    folder: Path,  # where the file lies
+    text: str,  # its name below `folder`, as `path_text` wrote it
+) -> Path:
+    "The way back from `path_text`: the path under which the file can be opened."
+    path = folder / text
+    if "\\x" not in text or os.path.lexists(path):
+        return path
+    name = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)  # as Python spells such bytes
+    return folder / name
+
 # %% ../nbs/11_core.ipynb #dd39c430
 def progress(
     iterable=None,  # what to go through; None for a bar moved by hand
@@ -238,3 +260,15 @@ def show_images(
     if title:
         fig.suptitle(title, fontweight="bold")
     return axes
+
+# %% ../nbs/11_core.ipynb #6c1cfe35
+def jpeg(
+    image,  # a PIL picture
+    quality: int = 82,  # 1 to 95
+):
+    "A picture for a notebook to show, packed as JPEG."
+    from IPython.display import Image  # here, as only notebooks need it
+
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image(file.getvalue())

@@ -79,7 +79,7 @@ def answer_from_logits(
     temperature: float = 1.0,  # above 1: less sure; below 1: surer; the order stays
     threshold: float = 0.0,  # below this score the answer is `UNKNOWN`
     name: str = "",  # of the picture
-    score: float | None = None,  # how well known the picture looks (lesson `30_confidence`); None: the highest probability
+    score: float | None = None,  # how well known the picture looks (lesson `36_confidence`); None: the highest probability
 ) -> Prediction:
     "Turn logits into calibrated probabilities and an answer."
     if not torch.isfinite(logits).all():

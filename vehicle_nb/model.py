@@ -251,7 +251,7 @@ def freeze_norms(
 
 # %% ../nbs/04_model.ipynb #ac734a07
 FORMAT = 2
-MEMORY = "memory"  # the tensor of a bundle that is none of the network's weights (lesson `30_confidence`)
+MEMORY = "memory"  # the tensor of a bundle that is none of the network's weights (lesson `36_confidence`)
 SCORES = ("familiarity", "energy", "confidence")  # what "a vehicle I know" is measured by; bundles of format 1 know the last
 _NEEDED = {"format": int, "arch": str, "classes": list, "image_size": int, "input_size": int}
 
