@@ -238,7 +238,8 @@ def test_what_the_package_imports_is_required():
     tops = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
     # These come with a requirement that cannot do without them.
     carried = {"scipy": "imagehash", "altair": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
-               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch"}  # fmt: skip
+               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch",
+               "certifi": "kagglehub"}  # fmt: skip
     needed = {canonicalize_name(requirement.name) for requirement in requirements()}
     own = {"vehicle_nb", "conftest", *(path.stem for path in source_files() if path.suffix == ".py")}
     for path in source_files():

@@ -131,7 +131,7 @@ BAD = {
     "negative": np.full((8, 8, 3), -1),
     "words": np.array([["a", "b"]]),
     "no bytes": b"",
-    "web address": "https://example.com/bus.jpg",
+    "web address": "http://127.0.0.1:9/bus.jpg",
     "missing": "no/such/file.jpg",
 }
 
