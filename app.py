@@ -12,13 +12,11 @@ import streamlit as st
 from vehicle_nb import page, visitors
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo import draw_vehicle
-from vehicle_nb.inference import Prediction, Predictor
+from vehicle_nb.inference import Prediction, Predictor, fetch_picture
 from vehicle_nb.model import list_bundles
 from vehicle_nb.page import Language, plain
 from vehicle_nb.visitors import LIMITS, AnswerDesk, Seen
 
-from vehicle_nb import inference
-fetch_picture = getattr(inference,'fetch_picture',None)
 MODELS = Path(os.environ.get("VEHICLE_MODELS", "models"))
 AT_ONCE = 48  # cards of the gallery before "Show more"
 LOOK = Path(__file__).with_name(".streamlit")
@@ -314,11 +312,12 @@ def visit(say: Language):
 
 def choose_model(paths: dict[str, Path], run: str, say: Language) -> str:
     "Which of the models answers: the newest, until the visitor chooses another one."
-    with st.container(key="models"):
+    # A list, not a box that folds away: names of runs are long, and a box would cut them off.
+    with st.container(key="models", height=220 if len(paths) > 6 else "content"):
         names = {name: page.bundle_label(path, say) for name, path in paths.items()}
         key = f"model_{say.code}"
-        return st.selectbox(say("Model"), names, index=list(names).index(run), format_func=lambda c: names.get(c, c), key=key,
-                            on_change=lambda: state.update(run=state[key]))
+        return st.radio(say("Model"), names, index=list(names).index(run), format_func=lambda c: names.get(c, c), key=key,
+                        on_change=lambda: state.update(run=state[key]))
 
 
 def about_model(predictor: Predictor, say: Language):
@@ -330,9 +329,10 @@ def about_model(predictor: Predictor, say: Language):
     st.html(visitors.kinds_known(drawn, predictor.classes, say))
     st.html(f'<h2 class="part">{say("How good it is")}</h2>')
     if report:
-        for words, chart in visitors.charts(report, dark(), say):
-            st.caption(words)
-            st.altair_chart(chart, width="stretch", theme=None, alt=words)
+        charts = visitors.charts(report, dark(), say)
+        for place, (words, chart) in zip([*st.columns(2, gap="large"), st.container()], charts, strict=False):
+            place.caption(words)
+            place.altair_chart(chart, width="stretch", theme=None, alt=words)
     else:
         st.write(say("Nobody has measured this model in full yet. This command does, and its figures will stand here:"))
         st.code(f"vehicle_evaluate --bundle {predictor.path}", language="bash")

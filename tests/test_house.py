@@ -237,7 +237,7 @@ def test_what_the_package_imports_is_required():
     "Every import of the package, the page and the tests is in settings.ini, or comes with Python."
     tops = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
     # These come with a requirement that cannot do without them.
-    carried = {"scipy": "imagehash", "altair": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
+    carried = {"scipy": "imagehash", "altair": "streamlit", "starlette": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
                "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch",
                "certifi": "kagglehub"}  # fmt: skip
     needed = {canonicalize_name(requirement.name) for requirement in requirements()}

@@ -234,7 +234,8 @@ def card(
     near = near if prediction.unknown else f"{_together(p, say)}, {say(in_words(p))}"
     return (
         f'<figure class="card{" unknown" if prediction.unknown else ""}"><img src="{picture_uri(jpeg)}" alt="{name}">'
-        f'<div class="meter"><i style="width:{100 * p:.0f}%"></i></div><figcaption><b>{answer}</b><span>{near}</span>{small}</figcaption></figure>'
+        f'<div class="meter"><i style="width:{100 * p:.0f}%"></i></div>'
+        f'<figcaption><b>{answer}</b><span>{near}</span>{small}</figcaption></figure>'
     )
 
 

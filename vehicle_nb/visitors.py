@@ -251,7 +251,7 @@ def class_chart(
 ) -> alt.LayerChart:
     "How many pictures of each class are found, the weakest first."
     table = report["per_class"].dropna(subset=["recall"]).sort_values("recall")
-    rows = [{"class": say.kind(c), "found": r, "shown": say.percent(r)} for c, r in zip(table["class"], table["recall"], strict=True)]
+    rows = [{"class": say.kind(c), "found": r, "shown": f"{100 * r:.0f} %"} for c, r in zip(table["class"], table["recall"], strict=True)]
     base = alt.Chart(pd.DataFrame(rows)).encode(
         y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelPadding=8)),
         x=alt.X("found:Q", scale=alt.Scale(domain=[0, 1.15]), axis=None),
@@ -271,7 +271,7 @@ def confusion_chart(
     counts = np.array(report["confusion"]["counts"], dtype=float)
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     rows = [
-        {"true": t, "said": s, "share": shares[i, j], "shown": say.percent(shares[i, j]) if counts[i, j] else "0 %"}
+        {"true": t, "said": s, "share": shares[i, j], "shown": f"{100 * shares[i, j]:.0f} %"}
         for i, t in enumerate(names) for j, s in enumerate(names)
     ]  # fmt: skip
     scale = alt.Scale(range=["#17202b", "#5aa2ff"] if dark else ["#f1f4f8", "#0b4ea2"], domain=[0, 1])
