@@ -1,10 +1,12 @@
 """The page: drop a picture, read which vehicle it shows. Start it with: streamlit run app.py
 
 It is a thin layer: prediction lives in vehicle_nb/inference.py, what the page says and shows in vehicle_nb/page.py, the desk
-that serves many visitors in vehicle_nb/visitors.py (lessons 08, 09 and 14). VEHICLE_MODELS names another folder of models.
+that serves many visitors in vehicle_nb/visitors.py (lessons 08, 09 and 14). VEHICLE_MODELS names another folder of
+models; VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--epochs 5".
 """
 
 import os
+import shlex
 from pathlib import Path
 
 import streamlit as st
@@ -35,7 +37,7 @@ def load_desk(key: tuple) -> AnswerDesk:
 @st.cache_resource(show_spinner=False)
 def training_job() -> page.TrainingJob:
     "The one training run that all visitors share."
-    return page.TrainingJob([*page.TRAIN_COMMAND, "--models", str(MODELS)])
+    return page.TrainingJob([*page.TRAIN_COMMAND, "--models", str(MODELS), *shlex.split(os.environ.get("VEHICLE_TRAIN", ""))])
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
@@ -206,8 +208,7 @@ def one_picture(desk: AnswerDesk, say: Language, name: str, data: bytes, file_id
     with right:
         st.html(page.sign(seen.answer, say))
         st.caption(say("The nearest guesses") if seen.answer.unknown else say("The best guesses"))
-        said = ", ".join(f"{say.kind(c)} {say.percent(p)}" for c, p in seen.answer.top[:5])
-        st.altair_chart(page.top_chart(seen.answer, 5, dark(), say), width="stretch", theme=None, alt=f"{say('Bar chart')}: {said}")
+        st.html(page.top_chart(seen.answer, 5, say))
     with left:
         looked = state.get("looked", False)
         heat = page.where_image(desk.predictor, seen.jpeg, seen.answer) if looked else None

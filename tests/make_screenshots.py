@@ -56,7 +56,7 @@ def take(browser, url: str):
     "One picture, several, the model, and a phone."
     tab = open_tab(browser, url, 1280, 900)
     tab.set_input_files("input[type=file]", [draw("helicopter", 1_000_000_003)])
-    tab.wait_for_selector(DRAWN)
+    tab.wait_for_selector(".bars li")
     save(tab, "app_one", 1200)
     tab.get_by_text("About the model").click()
     tab.wait_for_selector(".kinds img")
@@ -69,7 +69,7 @@ def take(browser, url: str):
     save(tab, "app_many", 1200)
     tab = open_tab(browser, url, 390, 844, locale="fr-FR", color_scheme="dark")
     tab.set_input_files("input[type=file]", [draw("bicycle", 1_000_000_041)])
-    tab.wait_for_selector(DRAWN)
+    tab.wait_for_selector(".bars li")
     save(tab, "app_phone", 585)
 
 

@@ -28,9 +28,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import altair as alt
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
@@ -165,23 +163,16 @@ def sign(
 def top_chart(
     prediction: Prediction,  # an answer, not an error
     top: int = 5,  # bars
-    dark: bool = False,  # is the page dark?
     say: Language = ENGLISH,  # what the visitor reads
-) -> alt.LayerChart:
-    "The most probable classes as bars."
-    guesses = enumerate(prediction.top[:top])
-    rows = [{"class": say.kind(c), "probability": p, "shown": say.percent(p, 1), "best": i == 0} for i, (c, p) in guesses]
-    strong = ("#f5b301" if dark else "#c77700") if prediction.unknown else ("#5aa2ff" if dark else "#0b4ea2")
-    ink, weak = ("#e9eef5", "#3c4b5e") if dark else ("#16202c", "#b9c7d8")
-    axis = alt.Axis(labelFontSize=15, labelColor=ink, labelLimit=130, ticks=False, domain=False, labelPadding=10)
-    base = alt.Chart(pd.DataFrame(rows)).encode(
-        y=alt.Y("class:N", sort=None, title=None, axis=axis),
-        x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.25]), axis=None),
-        tooltip=[alt.Tooltip("class:N", title=say("class")), alt.Tooltip("shown:N", title=say("probability"))],
+) -> str:
+    "The most probable classes as bars (HTML)."
+    rows = (
+        f'<li><span class="name">{html.escape(say.kind(name))}</span><span class="rail"><i style="width:{100 * p:.1f}%"></i></span>'
+        f'<span class="p">{html.escape(say.percent(p, 1))}</span></li>'
+        for name, p in prediction.top[:top]
     )
-    bars = base.mark_bar(cornerRadius=4, height=20).encode(color=alt.condition("datum.best", alt.value(strong), alt.value(weak)))
-    texts = base.mark_text(align="left", dx=6, fontSize=14, color=ink).encode(text="shown:N")
-    return (bars + texts).properties(height=36 * len(rows), background="transparent").configure_view(strokeWidth=0)
+    return f'<ol class="bars{" unknown" if prediction.unknown else ""}" aria-label="{say("Bar chart")}">{"".join(rows)}</ol>'
+
 
 # %% ../nbs/09_app.ipynb #044bbfdd
 def thumbnail(
