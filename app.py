@@ -79,7 +79,7 @@ def main():
 
 
 def head(say: Language):
-    "Title, the two places of the page, and the language."
+    "Title, the two places of the page, the language, and an ear for what is pasted."
     st.html(f"<style>{looks('page.css')} {page.widget_words(say, LIMITS.upload_mb)}</style>")
     with st.container(key="head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         title, below = say("Which vehicle is this?"), say("It looks, and says how sure it is.")
@@ -88,6 +88,10 @@ def head(say: Language):
             places = {"ask": say("Ask"), "about": say("About the model")}
             switch("place", say("Part of the page"), places)
             switch("language", say("Language"), {code: language.name for code, language in page.languages().items()})
+    clipboard = st.components.v2.component("clipboard", js=looks("page.js"), isolate_styles=False)
+    pasted = clipboard(key="clipboard", data={"language": say.code}, height=0, on_address_change=lambda: None)
+    if pasted.address:
+        fetch(pasted.address, say)
 
 
 def switch(name: str, label: str, options: dict[str, str]):
@@ -129,10 +133,6 @@ def take_pictures(say: Language):
         st.button(text, icon=":material/photo_camera:", width="stretch", key="camera_button", on_click=toggle_camera)
     if state.get("camera_on"):
         st.camera_input(say("Take a picture"), key="camera", on_change=pictures_came, width=480, label_visibility="collapsed")
-    clipboard = st.components.v2.component("clipboard", js=looks("page.js"), isolate_styles=False)
-    pasted = clipboard(key="clipboard", data={"language": say.code}, height=0, on_address_change=lambda: None)
-    if pasted.address:
-        fetch(pasted.address, say)
     if problem := state.get("problem"):
         st.error(problem, icon=":material/link_off:")
 
