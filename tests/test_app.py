@@ -643,7 +643,7 @@ def test_a_visitor_uploads_a_picture_and_reads_the_answer(browser, server):
 
 
 def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
-    tab = open_page(browser, server, 390, 844, has_touch=True)
+    tab = open_page(browser, server, 390, 844, has_touch=True, reduced_motion="reduce")
     assert fits(tab)
     give(tab, ("a.jpg", jpeg("bus")))
     told(tab, "Bus")
@@ -654,6 +654,7 @@ def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
     give(tab, *[(f"{k}.jpg", jpeg(k)) for k in CLASSES])
     tab.wait_for_selector(".gallery .card")
     cards = tab.locator(".gallery .card")
+    tab.wait_for_timeout(600)  # cards slide in
     assert cards.nth(0).bounding_box()["y"] == cards.nth(1).bounding_box()["y"], "two cards side by side"
     tab.get_by_text("About the model").click()
     tab.wait_for_selector(".kinds img")
