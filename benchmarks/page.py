@@ -170,7 +170,7 @@ def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int) ->
 
 
 def memory(place: str, pictures: list[bytes], server: psutil.Process, uploads: int) -> list[float]:
-    "Megabytes of the server after each tenth of the uploads; four visitors after one another in each tenth, as people come and go."
+    "Megabytes of the server after each tenth of the uploads; each tenth is one visitor, who then leaves."
     megabytes = [server.memory_info().rss / 2**20]
     for tenth in range(10):
         visitor = Visitor(place)
