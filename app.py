@@ -1,297 +1,388 @@
 """The page: drop a picture, read which vehicle it shows. Start it with: streamlit run app.py
 
-It is a thin layer. Prediction lives in vehicle_nb/inference.py, everything else that can be tested without a
-browser in vehicle_nb/page.py (lesson nbs/09_app.ipynb explains both). VEHICLE_MODELS names another folder of models.
+It is a thin layer: prediction lives in vehicle_nb/inference.py, what the page says and shows in vehicle_nb/page.py, the desk
+that serves many visitors in vehicle_nb/visitors.py (lessons 08, 09 and 14). VEHICLE_MODELS names another folder of
+models; VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--epochs 5".
 """
 
 import os
-from dataclasses import replace
+import shlex
 from pathlib import Path
 
 import streamlit as st
 
+from vehicle_nb import page, visitors
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo import draw_vehicle
-from vehicle_nb.inference import Prediction, Predictor, percent
+from vehicle_nb.inference import Prediction, Predictor, fetch_picture
 from vehicle_nb.model import list_bundles
-from vehicle_nb.page import (
-    ORDERS,
-    TRAIN_COMMAND,
-    TrainingJob,
-    arrange,
-    bundle_key,
-    bundle_label,
-    card,
-    example_kinds,
-    gallery,
-    sign,
-    spoken,
-    table_csv,
-    thumbnail,
-    top_chart,
-    where_image,
-)
+from vehicle_nb.page import Language, plain
+from vehicle_nb.visitors import LIMITS, AnswerDesk, Seen
 
 MODELS = Path(os.environ.get("VEHICLE_MODELS", "models"))
 AT_ONCE = 48  # cards of the gallery before "Show more"
-STYLE = Path(__file__).with_name(".streamlit") / "page.css"
+LOOK = Path(__file__).with_name(".streamlit")
 
-st.set_page_config(page_title="Which vehicle is this?", page_icon="🚦", layout="wide", initial_sidebar_state="auto")
+st.set_page_config(page_title="Which vehicle is this?", page_icon="🚦", layout="wide", initial_sidebar_state="collapsed")
+state = st.session_state
+visitors.keep_in_memory()
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def load_predictor(key: tuple) -> Predictor:
+def load_desk(key: tuple) -> AnswerDesk:
     "One model in memory for all visitors; `key` changes when the files do."
-    return Predictor(key[0])
+    return AnswerDesk(Predictor(key[0]))
 
 
 @st.cache_resource(show_spinner=False)
-def training_job() -> TrainingJob:
+def training_job() -> page.TrainingJob:
     "The one training run that all visitors share."
-    return TrainingJob([*TRAIN_COMMAND, "--models", str(MODELS)])
+    return page.TrainingJob([*page.TRAIN_COMMAND, "--models", str(MODELS), *shlex.split(os.environ.get("VEHICLE_TRAIN", ""))])
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
 def example_picture(kind: str, seed: int) -> bytes:
     "A drawn vehicle as a JPEG."
-    return thumbnail(draw_vehicle(kind, seed), 512)
-
-
-def main():
-    st.html(f"<style>{style()}</style>")
-    st.html('<div class="hero"><h1>Which vehicle is this?</h1><p>Drop a picture. A small neural network says what it sees, '
-            "how sure it is, and when it does not know.</p></div>")
-    bundles = list_bundles(MODELS)
-    if training_job().running or not bundles:
-        no_model()
-        return
-    predictor = choose_model(bundles)
-    if predictor is None:
-        return
-    take_pictures()
-    example = st.session_state.get("example")
-    files = given_files()
-    if not (files and st.session_state.get("way") == "Camera"):  # the camera needs the space
-        examples(predictor, small=bool(example or files))
-    if example:
-        one_picture(predictor, f"a drawing of {spoken(example[0]).lower()}", example_picture(*example))
-    elif files:
-        answer_files(predictor, files)
+    return page.thumbnail(draw_vehicle(kind, seed), 512)
 
 
 @st.cache_data(show_spinner=False)
-def style() -> str:
-    "The look of what Streamlit has no widget for."
-    return STYLE.read_text(encoding="utf-8")
+def looks(file: str) -> str:
+    "Style and script: what Streamlit has no widget for."
+    return (LOOK / file).read_text(encoding="utf-8")
 
 
-def choose_model(bundles: list[Path]) -> Predictor | None:
-    "The sidebar: which model, and what is known about it."
-    with st.sidebar:
-        st.subheader("The model")
-        labels = {bundle_label(path): path for path in bundles}
-        path = labels[st.selectbox("Model", labels, label_visibility="collapsed")]
-        try:
-            predictor = load_predictor(bundle_key(path))
-        except (VehicleError, OSError) as error:
-            st.error(str(error), icon=":material/error:")
-            predictor = None
-        if predictor:
-            about(predictor)
-        st.caption("Pictures stay in this computer's memory while you look at them. Nothing is stored, nothing is sent on.")
-    if predictor is None:
-        st.error("This model cannot be used. Choose another one in the sidebar.", icon=":material/error:")
-    return predictor
-
-
-def about(predictor: Predictor):
-    "What a visitor may want to know about the model."
-    metrics = predictor.config.get("metrics") or {}
-    if isinstance(accuracy := metrics.get("test_accuracy"), float):
-        st.metric("Right answers on test pictures", percent(accuracy, 1), help="Measured on pictures that it never saw in training.")
-    st.caption(f"`{predictor.config['arch']}`, trained on {str(predictor.config.get('created', ''))[:10] or 'an unknown day'}. "
-               f"Says “not a vehicle I know” below {100 * predictor.threshold:.0f}\u00a0%.")
-    with st.expander(f"The {len(predictor.classes)} kinds it knows"):
-        st.write(" · ".join(spoken(c).replace("*", "\\*") for c in predictor.classes))
-
-
-def take_pictures():
-    "Upload or camera: the newest choice counts."
-    way = st.segmented_control("How", ["Upload", "Camera"], default="Upload", key="way", label_visibility="collapsed", required=True)
-    if way == "Camera":
-        st.camera_input("Take a picture", key="camera", on_change=pictures_came, width=480, label_visibility="collapsed")
+def main():
+    say = page.languages()[state.setdefault("language", page.pick_language(st.context.locale))]
+    head(say)
+    bundles = list_bundles(MODELS)
+    if training_job().running or not bundles:
+        no_model(say)
+        return
+    paths = {path.name: path for path in bundles}
+    run = state.run if state.get("run") in paths else next(iter(paths))
+    about = state.get("place") == "about"
+    if about:
+        run = choose_model(paths, run, say)
+    try:
+        desk = load_desk(page.bundle_key(paths[run]))
+    except (VehicleError, OSError) as error:
+        st.error(plain(say.error(str(error))), icon=":material/error:")
+        st.error(say("This model cannot be used. Choose another one."), icon=":material/error:")
+        if not about:
+            choose_model(paths, run, say)
+        return
+    if about:
+        about_model(desk.predictor, say)
     else:
-        st.file_uploader("One picture or many", key=files_key(), accept_multiple_files=True, on_change=pictures_came,
-                         label_visibility="collapsed")
+        ask(desk, say)
+
+
+def head(say: Language):
+    "Title, the two places of the page, the language, and an ear for what is pasted."
+    st.html(f"<style>{looks('page.css')} {page.widget_words(say, LIMITS.upload_mb)}</style>")
+    with st.container(key="head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        title, below = say("Which vehicle is this?"), say("It looks, and says how sure it is.")
+        st.html(f'<header class="hero"><h1>{title}</h1><p>{below}</p></header>')
+        with st.container(key="switches", horizontal=True, width="content"):
+            places = {"ask": say("Ask"), "about": say("About the model")}
+            switch("place", say("Part of the page"), places)
+            switch("language", say("Language"), {code: language.name for code, language in page.languages().items()})
+    clipboard = st.components.v2.component("clipboard", js=looks("page.js"), isolate_styles=False)
+    pasted = clipboard(key="clipboard", data={"language": say.code}, height=0, on_address_change=lambda: None)
+    if pasted.address:
+        fetch(pasted.address, say)
+
+
+def switch(name: str, label: str, options: dict[str, str]):
+    "A choice that is remembered although the words on it change with the language."
+    key = f"{name}_{state.language}"
+    state.setdefault(name, next(iter(options)))
+    st.segmented_control(label, options, format_func=options.get, default=state[name], key=key, required=True,
+                         label_visibility="collapsed", on_change=lambda: state.update({name: state[key]}))
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------------
+
+
+def ask(desk: AnswerDesk, say: Language):
+    "A picture comes in, its answer stands below."
+    take_pictures(say)
+    with st.container(key="told"):  # always there, so that what stands below keeps its place while an answer comes
+        if state.get("one"):
+            one_picture(desk, say, *state.one)
+        elif files := given_files():
+            answer_files(desk, files, say)
+    examples(desk.predictor, say)
+    visit(say)
+    private = say("Pictures stay in this computer’s memory while you look at them. Nothing is stored, nothing is sent on.")
+    st.html(f"<footer>{private}</footer>")
+
+
+def take_pictures(say: Language):
+    "Upload, clipboard, web address or camera: the newest counts."
+    with st.container(key="give"):
+        left, right = st.columns([8, 5], gap="medium")
+    with left:
+        st.file_uploader(say("One picture or many"), key=files_key(), accept_multiple_files=True, on_change=pictures_came,
+                         label_visibility="collapsed", max_upload_size=LIMITS.upload_mb)
+    with right:
+        st.text_input(say("Web address of a picture"), key="address", placeholder=say("… or its address: https://"),
+                      label_visibility="collapsed", on_change=lambda: fetch(state.address, say), icon=":material/link:")
+        text = say("Close the camera") if state.get("camera_on") else say("Use the camera")
+        st.button(text, icon=":material/photo_camera:", width="stretch", key="camera_button", on_click=toggle_camera)
+    if state.get("camera_on"):
+        st.camera_input(say("Take a picture"), key="camera", on_change=pictures_came, width=480, label_visibility="collapsed")
+    if problem := state.get("problem"):
+        st.error(problem, icon=":material/link_off:")
+
+
+def toggle_camera():
+    "The camera takes the place of what is shown, and gives it back."
+    state.update(camera_on=not state.get("camera_on"), one=None)
+
+
+def fetch(url: str, say: Language):
+    "Look at a picture from the web, or say why that cannot be."
+    state.update(one=None, problem=None)
+    if not url.strip():
+        return
+    try:
+        data = fetch_picture(url.strip(), LIMITS.url_mb * 2**20, LIMITS.url_seconds, LIMITS.private_addresses)
+        state.one = (page.address_name(url), data, url.strip())
+    except VehicleError as error:
+        state.problem = say("This picture cannot be fetched: {why}.", why=plain(say.error(str(error))))
 
 
 def files_key() -> str:
     "The name of the upload widget; a new name is an empty widget."
-    return f"files{st.session_state.setdefault('round', 0)}"
+    return f"files{state.setdefault('round', 0)}"
 
 
 def given_files() -> list:
-    "The pictures that were uploaded or taken, whichever way is chosen."
-    if st.session_state.get("way") == "Camera":
-        shot = st.session_state.get("camera")
-        return [shot] if shot else []
-    return st.session_state.get(files_key()) or []
+    "The pictures that were uploaded, or the one that was just taken."
+    if state.get("camera_on"):
+        return [state.camera] if state.get("camera") else []
+    return state.get(files_key()) or []
 
 
 def pictures_came():
     "A picture of the visitor's own takes the place of an example; remember which ones are new."
-    seen = st.session_state.get("seen", set())
-    ids = [f.file_id for f in given_files()]
-    st.session_state.update(example=None, shown=AT_ONCE, seen=set(ids), new=[i for i in ids if i not in seen])
+    seen, ids = state.get("seen", set()), [f.file_id for f in given_files()]
+    state.update(one=None, problem=None, shown=AT_ONCE, seen=set(ids), new=[i for i in ids if i not in seen])
 
 
 def forget():
     "Start with an empty page."
-    st.session_state.update(round=st.session_state.get("round", 0) + 1, seen=set(), new=[], answers={}, example=None)
+    state.update(round=state.get("round", 0) + 1, seen=set(), new=[], answers={}, one=None, problem=None, history=[])
 
 
-def answer_files(predictor: Predictor, files: list):
+def answer_files(desk: AnswerDesk, files: list, say: Language):
     "A single new picture gets the large answer; several are a gallery."
-    new = [f for f in files if f.file_id in st.session_state.get("new", [])]
+    if len(files) > LIMITS.pictures:
+        st.warning(say("{n} pictures at once are too many: these are the first {most}.", n=len(files), most=LIMITS.pictures))
+        files = files[: LIMITS.pictures]
+    new = [f for f in files if f.file_id in state.get("new", [])]
     newest = files[0] if len(files) == 1 else new[0] if len(new) == 1 else None
     if newest:
-        one_picture(predictor, newest.name, newest.getvalue())
+        one_picture(desk, say, newest.name, newest.getvalue(), newest.file_id)
     if len(files) > 1:
-        many_pictures(predictor, files)
+        many_pictures(desk, files, say)
 
 
-def one_picture(predictor: Predictor, name: str, data: bytes):
+def one_picture(desk: AnswerDesk, say: Language, name: str, data: bytes, file_id: str = ""):
     "The answer in large type, the chart, and the picture beside them."
-    try:
-        answer, picture = predictor.predict(data, name=name), thumbnail(data)
-    except VehicleError as error:
-        st.error(f"{plain(str(error))} Try another picture.", icon=":material/broken_image:")
-        return
+    key = (page.bundle_key(desk.predictor.path), file_id or name)
+    seen = next((s for s in state.get("history", []) if s.key == key), None)
+    if seen is None:
+        promise, picture = desk.ask(data, name), desk.picture(data)
+        answer = promise.result()
+        if answer.error:
+            why = say("{name} cannot be used: {why}.", name=plain(name), why=plain(say.error(answer.error)))
+            st.error(f"{why} {say('Try another picture.')}", icon=":material/broken_image:")
+            return
+        seen = Seen(key, name, answer, picture.result())
+        visitors.remember(state.setdefault("history", []), seen)
     with st.container(key="answer"):  # the sign comes first on a phone, and stands on the right of a wide page
         right, left = st.columns([6, 5], gap="large")
     with right:
-        st.html(sign(answer))
-        st.caption("The nearest guesses" if answer.unknown else "The best guesses")
-        said = "Bar chart: " + ", ".join(f"{spoken(c)} {percent(p)}" for c, p in answer.top[:5])
-        st.altair_chart(top_chart(answer, 5, st.context.theme.type == "dark"), width="stretch", theme=None, alt=said)
+        st.html(page.sign(seen.answer, say))
+        st.caption(say("The nearest guesses") if seen.answer.unknown else say("The best guesses"))
+        st.html(page.top_chart(seen.answer, 5, say))
     with left:
-        looked = st.session_state.get("looked", False)
-        heat = where_image(predictor, data, answer) if looked else None
+        looked = state.get("looked", False)
+        heat = page.where_image(desk.predictor, seen.jpeg, seen.answer) if looked else None
         with st.container(key="picture"):
-            st.image(heat if heat is not None else picture, width="stretch", alt=f"The picture {name}")
-        st.toggle("Show where it looked", key="looked", help="Bright places spoke for the best guess (Grad-CAM).")
+            st.image(heat if heat is not None else seen.jpeg, width="stretch", alt=say("The picture {name}", name=name))
+        st.toggle(say("Show where it looked"), key="looked", help=say("Bright places spoke for the best guess (Grad-CAM)."))
         if looked and heat is None:
-            st.caption("This kind of network does not tell.")
+            st.caption(say("This kind of network does not tell."))
 
 
-def many_pictures(predictor: Predictor, files: list):
+def dark() -> bool:
+    "Does the visitor's browser show the page dark?"
+    return st.context.theme.type == "dark"
+
+
+def many_pictures(desk: AnswerDesk, files: list, say: Language):
     "A gallery to sort and filter, and the table to take home."
-    answers, pictures = answer_all(predictor, files)
+    answers, pictures = answer_all(desk, files, say)
     labels = sorted({a.label for a in answers if not a.error})
     unreadable = sum(bool(a.error) for a in answers)
-    st.html(f'<div class="summary"><b>{len(answers)} pictures</b>, {len(labels)} kinds of answer'
-            + (f", <em>{unreadable} not readable</em>" if unreadable else "") + "</div>")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        order = st.selectbox("Order", ORDERS, width=190)
-        only = st.selectbox("Show", [None, *labels], format_func=lambda c: "All" if c is None else spoken(c), width=220)
-        st.download_button("Table (CSV)", lambda: table_csv(answers), "vehicles.csv", "text/csv", icon=":material/download:",
+    text = say("<b>{n} pictures</b>, {kinds} kinds of answer", n=len(answers), kinds=len(labels))
+    text += f", <em>{say('{n} not readable', n=unreadable)}</em>" if unreadable else ""
+    st.html(f'<div class="summary">{text}</div>')
+    with st.container(key="tools", horizontal=True, vertical_alignment="bottom"):
+        order = st.selectbox(say("Order"), page.ORDERS, format_func=say, width=190, key=f"order_{say.code}")
+        names = {None: say("All"), **{c: say.label(c) for c in labels}}
+        only = st.selectbox(say("Show"), names, format_func=lambda c: names.get(c, c), width=220, key=f"only_{say.code}")
+        st.download_button(say("Table (CSV)"), lambda: page.table_csv(answers), "vehicles.csv", "text/csv", icon=":material/download:",
                            on_click="ignore")
-        st.button("Clear", icon=":material/close:", type="tertiary", on_click=forget)
-    places = arrange(answers, order, only)
-    shown = st.session_state.setdefault("shown", AT_ONCE)
-    st.html(gallery(card(answers[i], pictures[i]) for i in places[:shown]))
-    if len(places) > shown and st.button(f"Show more ({len(places) - shown} left)"):
-        st.session_state.shown = shown + AT_ONCE
+        st.button(say("Clear"), icon=":material/close:", type="tertiary", on_click=forget)
+    places = page.arrange(answers, order, only)
+    shown = state.setdefault("shown", AT_ONCE)
+    st.html(page.gallery(page.card(answers[i], pictures[i], say) for i in places[:shown]))
+    if len(places) > shown and st.button(say("Show more ({n} left)", n=len(places) - shown)):
+        state.shown = shown + AT_ONCE
         st.rerun()
 
 
-def answer_all(predictor: Predictor, files: list) -> tuple[list[Prediction], list[bytes | None]]:
+def answer_all(desk: AnswerDesk, files: list, say: Language) -> tuple[list[Prediction], list[bytes | None]]:
     "Answers and small pictures, from this visit's memory where they have been given before."
-    known = st.session_state.setdefault("answers", {})
-    model = bundle_key(predictor.path)
+    known = state.setdefault("answers", {})
+    model = page.bundle_key(desk.predictor.path)
     new = [f for f in files if (model, f.file_id) not in known]
     if new:
-        bar = st.progress(0.0, f"Looking at {len(new)} pictures …")
-        answers = predictor.predict_many((f.getvalue() for f in new), batch_size=16)
-        for n, (file, answer) in enumerate(zip(new, answers, strict=True), 1):
-            known[model, file.file_id] = replace(answer, name=file.name), small(file, answer)
-            bar.progress(n / len(new), f"Looking at {len(new)} pictures …")
+        text = say("Looking at {n} pictures …", n=len(new))
+        bar = st.progress(0.0, text)
+        for n, (file, told) in enumerate(zip(new, desk.ask_many((f.name, f.getvalue()) for f in new), strict=True), 1):
+            known[model, file.file_id] = told
+            bar.progress(n / len(new), text)
         bar.empty()
     # What was taken away by the visitor is forgotten here, too.
-    keep = {(model, f.file_id): known[model, f.file_id] for f in files}
-    st.session_state.answers = keep
-    return [a for a, _ in keep.values()], [p for _, p in keep.values()]
+    state.answers = {(model, f.file_id): known[model, f.file_id] for f in files}
+    return tuple(zip(*state.answers.values(), strict=True))
 
 
-def small(file, answer: Prediction) -> bytes | None:
-    "The picture of a card."
-    return None if answer.error else thumbnail(file.getvalue(), 240)
+def picture_buttons(key: str, pictures: list[tuple]):
+    "Pictures to click: (JPEG, words, words below or nothing, what to show)."
+    with st.container(key=key):
+        for place, (jpeg, words, below, one) in enumerate(pictures):
+            with st.container(key=f"{key}_picture{place}", gap=None):
+                st.image(jpeg, width="stretch", alt="")
+                if below:
+                    st.html(f'<div class="below" aria-hidden="true">{below}</div>')
+                st.button(words, key=f"{key}_take{place}", on_click=state.update, kwargs={"one": one, "problem": None, "camera_on": False})
 
 
-def plain(text: str) -> str:
-    "Text from outside, so that it means nothing to Markdown."
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+!|~$:" else c for c in text)
-
-
-def examples(predictor: Predictor, small: bool):
-    "Drawn vehicles, one click away; a narrow strip once there is an answer."
-    turn = st.session_state.setdefault("turn", 0)
-    kinds = example_kinds(predictor.classes, turn)
+def examples(predictor: Predictor, say: Language):
+    "Drawn vehicles, one click away; a narrow strip once there is an answer (the style sheet sees to that)."
+    turn = state.setdefault("turn", 0)
+    kinds = page.example_kinds(predictor.classes, turn, 12)
     if not kinds:
         return
     with st.container(key="examples_head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.html('<div class="or">No picture at hand? Take a drawing:</div>', width="content")
-        st.button("Others", icon=":material/shuffle:", type="tertiary", on_click=lambda: st.session_state.update(turn=turn + 1))
-    with st.container(key="examples_small" if small else "examples"):
-        for place, (kind, seed) in enumerate(kinds):
-            with st.container(key=f"drawing{place}", gap=None):
-                st.image(example_picture(kind, seed), width="stretch", alt="")
-                st.button(f"Example: {spoken(kind)}", key=f"take{place}", on_click=choose_example, args=(kind, seed))
+        st.html(f'<div class="or">{say("No picture at hand? Take a drawing:")}</div>', width="content")
+        st.button(say("Others"), icon=":material/shuffle:", type="tertiary", on_click=lambda: state.update(turn=turn + 1))
+    shown = []
+    for kind, seed in kinds:
+        data, name = example_picture(kind, seed), say("a drawing ({kind})", kind=say.kind(kind).lower())
+        shown.append((data, say("Example: {kind}", kind=say.kind(kind)), "", (name, data, f"{kind} {seed}")))
+    picture_buttons("examples", shown)
 
 
-def choose_example(kind: str, seed: int):
-    "The example becomes the picture."
-    st.session_state.example = (kind, seed)
+def visit(say: Language):
+    "What was asked in this visit: one click brings it back."
+    history = state.get("history", [])
+    if len(history) < 2:
+        return
+    with st.container(key="visit_head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.html(f'<h2 class="part">{say("Seen in this visit")}</h2>', width="content")
+        st.button(say("Forget all"), icon=":material/delete:", type="tertiary", on_click=forget)
+    shown = []
+    for seen in history:
+        kind = say("Not one I know") if seen.answer.unknown else say.kind(seen.answer.label)
+        below = page.chips([kind, say.percent(seen.answer.confidence)])
+        words = say("Again: {name}, {kind}", name=plain(seen.name), kind=plain(kind))
+        shown.append((seen.jpeg, words, below, (seen.name, seen.jpeg, seen.key[1])))
+    picture_buttons("visit", shown)
 
 
-def no_model():
+# --- the model --------------------------------------------------------------------------------------------------------------
+
+
+def choose_model(paths: dict[str, Path], run: str, say: Language) -> str:
+    "Which of the models answers: the newest, until the visitor chooses another one."
+    # A list, not a box that folds away: names of runs are long, and a box would cut them off.
+    with st.container(key="models", height=220 if len(paths) > 6 else "content"):
+        names = {name: page.bundle_label(path, say) for name, path in paths.items()}
+        key = f"model_{say.code}"
+        return st.radio(say("Model"), names, index=list(names).index(run), format_func=lambda c: names.get(c, c), key=key,
+                        on_change=lambda: state.update(run=state[key]))
+
+
+def about_model(predictor: Predictor, say: Language):
+    "What a visitor may want to know: what it knows, how good it is, how honest it is."
+    report, card = visitors.read_report(predictor.path), visitors.read_card(predictor.path)
+    st.html(visitors.tiles(visitors.facts(predictor.config, report, say)))
+    st.html(f'<h2 class="part">{say("What it knows")}</h2>')
+    drawn = {kind: example_picture(kind, seed) for kind, seed in sorted(page.example_kinds(predictor.classes, 1, 99))}
+    st.html(visitors.kinds_known(drawn, predictor.classes, say))
+    st.html(f'<h2 class="part">{say("How good it is")}</h2>')
+    if report:
+        charts = visitors.charts(report, dark(), say)
+        for place, (words, chart) in zip([*st.columns(2, gap="large"), st.container()], charts, strict=False):
+            place.caption(words)
+            place.altair_chart(chart, width="stretch", theme=None, alt=words)
+    else:
+        st.write(say("Nobody has measured this model in full yet. This command does, and its figures will stand here:"))
+        st.code(f"vehicle_evaluate --bundle {predictor.path}", language="bash")
+    if card:
+        with st.expander(say("Model card"), icon=":material/description:"):
+            st.markdown(card)
+
+
+def no_model(say: Language):
     "No model yet: offer to train one, and show how far it is."
     job = training_job()
     if job.running:
-        watch_training()
+        watch_training(say)
         return
     if job.failed:
-        st.error(f"The training has stopped. It said: {plain(job.last_words())}", icon=":material/error:")
+        st.error(say("The training has stopped. It said: {words}", words=plain(job.last_words())), icon=":material/error:")
     own = Path("data/processed/config.json").is_file() or Path("data/raw").is_dir()  # what the command would train on
     with st.container(key="no_model", border=True):
-        st.subheader("There is no trained model yet")
-        st.write("Nothing has been learned so far, so there is nobody to ask. Train a model right here: "
-                 + ("a network learns from your pictures in the folder `data`. " if own else
-                    "the computer draws twenty kinds of vehicle, and a small network learns to tell them apart. ")
-                 + "On two processor cores that takes a few minutes, and needs no download.")
-        if st.button("Train on my pictures" if own else "Train the demo model", type="primary", icon=":material/model_training:"):
+        st.subheader(say("There is no trained model yet"))
+        st.write(say("Nothing has been learned so far, so there is nobody to ask. Train a model right here:"), say(
+            "a network learns from your pictures in the folder `data`." if own else
+            "the computer draws twenty kinds of vehicle, and a small network learns to tell them apart."),
+            say("On two processor cores that takes some minutes, and needs no download."))  # fmt: skip
+        label = say("Train on my pictures") if own else say("Train the demo model")
+        if st.button(label, type="primary", icon=":material/model_training:"):
             job.start()
             st.rerun()
-        st.write("Or do it in a terminal, and reload this page:")
+        st.write(say("Or do it in a terminal, and reload this page:"))
         st.code("accelerate launch -m vehicle_nb.train", language="bash")
 
 
 @st.fragment(run_every=1.0)
-def watch_training():
+def watch_training(say: Language):
     "Progress of the training, once a second; the page starts anew when it has ended."
     job = training_job()
     if not job.running:
         st.rerun(scope="app")
     now = job.progress()
     with st.container(key="training", border=True):
-        st.subheader("A model is being trained")
-        left = f", about {now.left} left" if now.left else ""
-        st.progress(now.fraction if now.fraction is not None else 0.0, f"{spoken(now.stage)}{left}")
+        st.subheader(say("A model is being trained"))
+        left = say(", about {time} left", time=now.left) if now.left else ""
+        st.progress(now.fraction if now.fraction is not None else 0.0, f"{page.spoken(say(now.stage))}{left}")
         epochs, right = st.columns(2)
-        epochs.metric("Rounds through the pictures", f"{now.epoch} of {now.epochs}" if now.epochs else "–")
-        right.metric("Right on pictures it has not seen", percent(now.accuracy, 1) if now.accuracy is not None else "–")
-        st.caption("You may close this page and come back: the training goes on as long as the server runs.")
-        with st.expander("What it says"):
+        rounds = say("{n} of {all}", n=now.epoch, all=now.epochs) if now.epochs else "–"
+        epochs.metric(say("Rounds through the pictures"), rounds)
+        accuracy = say.percent(now.accuracy, 1) if now.accuracy is not None else "–"
+        right.metric(say("Right on pictures it has not seen"), accuracy)
+        st.caption(say("You may close this page and come back: the training goes on as long as the server runs."))
+        with st.expander(say("What it says")):
             st.code("\n".join(list(job.lines)[-12:]) or "…", language=None)
 
 

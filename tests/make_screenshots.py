@@ -1,4 +1,4 @@
-"""Take the screenshots of lesson 09 anew: python tests/make_screenshots.py (needs a trained demo model and Chromium).
+"""Take the screenshots of lesson 09 anew: python tests/make_screenshots.py (needs a trained and measured demo model, and Chromium).
 
 The pictures on them are drawn, so nobody's photo gets into the docs. Writes nbs/images/app_*.webp.
 """
@@ -41,26 +41,35 @@ def save(tab, name: str, width: int):
     print(name, image.size, (IMAGES / f"{name}.webp").stat().st_size // 1024, "KB")
 
 
-def open_tab(browser, url: str, width: int, height: int):
-    tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5).new_page()
+DRAWN = "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
+
+
+def open_tab(browser, url: str, width: int, height: int, **options):
+    options.setdefault("locale", "en-US")
+    tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5, **options).new_page()
     tab.goto(url)
-    tab.wait_for_selector("[data-testid=stFileUploader]", timeout=90_000)
+    tab.wait_for_selector(".st-key-examples_picture11 img", timeout=90_000)
     return tab
 
 
 def take(browser, url: str):
-    "One picture, several, and a phone."
-    tab = open_tab(browser, url, 1280, 860)
+    "One picture, several, the model, and a phone."
+    tab = open_tab(browser, url, 1280, 900)
     tab.set_input_files("input[type=file]", [draw("helicopter", 1_000_000_003)])
-    tab.wait_for_selector("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    tab.wait_for_selector(".bars li")
     save(tab, "app_one", 1200)
+    tab.get_by_text("About the model").click()
+    tab.wait_for_selector(".kinds img")
+    tab.wait_for_selector(DRAWN)
+    tab.set_viewport_size({"width": 1280, "height": 1320})
+    save(tab, "app_about", 1100)
     tab = open_tab(browser, url, 1280, 1000)
     tab.set_input_files("input[type=file]", [draw(kind, 1_000_000_030) for kind in DEMO_CLASSES[::2]])
     tab.wait_for_selector(".gallery")
     save(tab, "app_many", 1200)
-    tab = open_tab(browser, url, 390, 844)
+    tab = open_tab(browser, url, 390, 844, locale="fr-FR", color_scheme="dark")
     tab.set_input_files("input[type=file]", [draw("bicycle", 1_000_000_041)])
-    tab.wait_for_selector("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    tab.wait_for_selector(".bars li")
     save(tab, "app_phone", 585)
 
 

@@ -28,10 +28,13 @@ ROAD = [
     ("page", "drop a photo, see why", "→ an answer, a chart", ["sharing"]),
 ]
 
+# Behind the last stop: what only app.py needs.
+BEHIND = ["visitors"]
+
 
 def order() -> list[str]:
     "All modules, each after those that it may import."
-    return [*TOOLS, *(name for stop, _, _, parts in ROAD for name in (*parts, stop))]
+    return [*TOOLS, *(name for stop, _, _, parts in ROAD for name in (*parts, stop)), *BEHIND]
 
 
 def text(x: float, y: float, words: str, size: int, colour: str, extra: str = "") -> str:
@@ -72,7 +75,7 @@ def draw() -> str:
     ]
     step = (1240 - 236) / (len(ROAD) - 1)
     stops = [line for i in range(len(ROAD)) for line in draw_stop(i, round(118 + i * step))]
-    foot = text(620, 380, "beside the road: " + " · ".join(TOOLS), 14, "#57606a", ' class="tools"')
+    foot = text(620, 380, "beside the road: " + " · ".join(TOOLS) + ", behind it: " + " · ".join(BEHIND), 14, "#57606a", ' class="tools"')
     return "\n".join([*head, *stops, foot, "</svg>"]) + "\n"
 
 

@@ -43,7 +43,8 @@ from torch.fx.experimental.optimization import fuse
 
 from .confidence import Judge, known_score
 from .core import VehicleError, in_notebook, progress, run_command, write_whole
-from .data import BadImage, _decode, _walk, cpu_count, open_image, path_text, read_image
+from .data import BadImage, _decode, _walk, cpu_count, path_text, read_image
+from .images import open_image
 from .loading import to_input
 from .model import find_bundle, load_bundle, read_bundle_config
 from .preprocessing import fit_image

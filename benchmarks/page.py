@@ -1,0 +1,224 @@
+"""How quickly does the page answer: to one visitor, to twenty at once? Does its memory grow over a thousand uploads?
+
+    python benchmarks/page.py
+
+Starts the page as a server, with an untaught mobilenet_v2 at 224 pixels (what a network has learned does not change its
+speed), and visits it over real connections: the browser's own protocol (a websocket, uploads over HTTP) without
+the browser. Each visitor uploads drawn photos of 2 megapixels. The clock runs from the moment when the upload is complete
+until the sign with the answer has arrived. Server and visitors share the machine, so the server has less than all of it.
+"""
+
+import argparse
+import io
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from http.cookiejar import CookieJar
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import torch
+from PIL import Image
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websocket import create_connection  # websocket-client, which JupyterLab brings along
+
+from common import RESULTS, command_line, stamp
+
+from vehicle_nb.core import write_json
+from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.model import create_model, save_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def photos(count: int = 20) -> list[bytes]:
+    "Drawn pictures in the size of photos from the web, as JPEG."
+    made = []
+    for i in range(count):
+        file = io.BytesIO()
+        picture = draw_vehicle(DEMO_CLASSES[i % len(DEMO_CLASSES)], 2_000_000_000 + i).resize((1600, 1200), Image.Resampling.BICUBIC)
+        picture.save(file, "JPEG", quality=90)
+        made.append(file.getvalue())
+    return made
+
+
+def start(home: Path, arch: str) -> tuple[subprocess.Popen, str]:
+    "The page on a free port, with one model."
+    torch.manual_seed(0)
+    config = {"arch": arch, "classes": list(DEMO_CLASSES), "image_size": 224, "input_size": 224}
+    save_bundle(home / "models" / "load", create_model(arch, len(DEMO_CLASSES)), config)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = {**os.environ, "VEHICLE_MODELS": str(home / "models"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.headless=true",
+               f"--server.port={port}", "--server.address=127.0.0.1"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+            return process, f"127.0.0.1:{port}"
+        except OSError:
+            time.sleep(0.25)
+    process.kill()
+    raise SystemExit("The page does not start.")
+
+
+class Visitor:
+    "One person's browser, as far as the server can tell."
+
+    def __init__(self, place: str):
+        self.place = place
+        self.http = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies := CookieJar()))
+        self.http.open(f"http://{place}/_stcore/health").close()
+        self.http.open(f"http://{place}/_stcore/host-config").close()
+        self.xsrf = next((c.value for c in cookies if "xsrf" in c.name), "")
+        self.socket = create_connection(f"ws://{place}/_stcore/stream", subprotocols=["streamlit"], origin=f"http://{place}",
+                                        cookie="; ".join(f"{c.name}={c.value}" for c in cookies), timeout=120)  # fmt: skip
+        self.session = self.uploader = ""
+        self.rerun()
+        self.until(lambda message: message.WhichOneof("type") == "script_finished")
+
+    def rerun(self, files=()):
+        "Run the page anew, with these files on its upload field."
+        message = BackMsg()
+        message.rerun_script.context_info.locale = "en-US"
+        if files:
+            widget = WidgetState(id=self.uploader)
+            for name, size, urls in files:
+                widget.file_uploader_state_value.uploaded_file_info.add(name=name, size=size, file_id=urls.file_id, file_urls=urls)
+            message.rerun_script.widget_states.widgets.append(widget)
+        self.socket.send_binary(message.SerializeToString())
+
+    def until(self, condition) -> ForwardMsg:
+        "Read what the page says until it is what we wait for."
+        while True:
+            message = ForwardMsg.FromString(self.socket.recv())
+            if message.WhichOneof("type") == "new_session":
+                self.session = message.new_session.initialize.session_id
+            element = message.delta.new_element
+            if element.WhichOneof("type") == "file_uploader":
+                self.uploader = element.file_uploader.id
+            if condition(message):
+                return message
+
+    def ask(self, name: str, data: bytes) -> tuple[float, float]:
+        "Upload a picture; seconds that the upload took, and seconds from its end to the answer."
+        request = BackMsg()
+        request.file_urls_request.request_id = name
+        request.file_urls_request.file_names.append(name)
+        request.file_urls_request.session_id = self.session
+        begin = time.perf_counter()
+        self.socket.send_binary(request.SerializeToString())
+        reply = self.until(lambda m: m.WhichOneof("type") == "file_urls_response")
+        urls = reply.file_urls_response.file_urls[0]
+        self.put(urls.upload_url, name, data)
+        there = time.perf_counter()
+        self.rerun([(name, len(data), urls)])
+        self.until(lambda m: 'class="sign ' in m.delta.new_element.html.body)
+        answered = time.perf_counter()
+        self.until(lambda m: m.WhichOneof("type") == "script_finished")
+        return there - begin, answered - there
+
+    def put(self, path: str, name: str, data: bytes):
+        "Send a file as a browser does."
+        mark = "----a-mark-that-no-picture-holds"
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
+        body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={mark}", "X-Xsrftoken": self.xsrf}
+        request = urllib.request.Request(f"http://{self.place}/{path.lstrip('/')}", body, headers, method="PUT")
+        self.http.open(request, timeout=60).close()
+
+
+def one_visitor(place: str, pictures: list[bytes], times: int) -> list[float]:
+    "Seconds of each answer when nobody else is there; the first two warm things up and are left out."
+    visitor = Visitor(place)
+    return [visitor.ask(f"{i}.jpg", pictures[i % len(pictures)])[1] for i in range(times + 2)][2:]
+
+
+def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int) -> list[float]:
+    "Seconds of each answer when `count` visitors upload in the same moment, in each of several rounds."
+    visitors = [Visitor(place) for _ in range(count)]
+    gate, seconds, problems = threading.Barrier(count), [], []
+
+    def visit(number: int):
+        try:
+            for turn in range(rounds):
+                gate.wait(300)
+                seconds.append(visitors[number].ask(f"{number}-{turn}.jpg", pictures[(number + turn) % len(pictures)])[1])
+        except Exception as error:
+            problems.append(error)
+            gate.abort()
+
+    threads = [threading.Thread(target=visit, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+    return seconds
+
+
+def memory(place: str, pictures: list[bytes], server: psutil.Process, uploads: int) -> list[float]:
+    "Megabytes of the server after each tenth of the uploads; each tenth is one visitor, who then leaves."
+    megabytes = [server.memory_info().rss / 2**20]
+    for tenth in range(10):
+        visitor = Visitor(place)
+        for i in range(uploads // 10):
+            visitor.ask(f"{tenth}-{i}.jpg", pictures[i % len(pictures)])
+        visitor.socket.close()
+        megabytes.append(server.memory_info().rss / 2**20)
+        print(f"  {(tenth + 1) * (uploads // 10):>5} uploads: {megabytes[-1]:.0f} MB", flush=True)
+    return megabytes
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    "Milliseconds that this share of the answers did not exceed."
+    return 1000 * sorted(seconds)[min(len(seconds) - 1, round(share * (len(seconds) - 1)))]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="mobilenet_v2")
+    parser.add_argument("--visitors", type=int, default=20, help="how many upload in the same moment")
+    parser.add_argument("--rounds", type=int, default=5, help="how often they do")
+    parser.add_argument("--uploads", type=int, default=1000, help="in a row, for the memory")
+    parser.add_argument("--dest", default=str(RESULTS / "page.json"))
+    args = parser.parse_args()
+    result = stamp(command_line("page.py")) | {"streamlit": version("streamlit"), "arch": args.arch}
+    pictures = photos()
+    with tempfile.TemporaryDirectory() as home:
+        process, place = start(Path(home), args.arch)
+        try:
+            one = one_visitor(place, pictures, 40)
+            print(f"one visitor: p50 {percentile(one, 0.5):.0f} ms, p95 {percentile(one, 0.95):.0f} ms", flush=True)
+            many = many_visitors(place, pictures, args.visitors, args.rounds)
+            print(f"{args.visitors} at once: p50 {percentile(many, 0.5):.0f} ms, p95 {percentile(many, 0.95):.0f} ms", flush=True)
+            megabytes = memory(place, pictures, psutil.Process(process.pid), args.uploads)
+        finally:
+            process.terminate()
+            process.wait(30)
+    growth = megabytes[-1] / megabytes[1] - 1
+    print(f"memory after a tenth {megabytes[1]:.0f} MB, after all {megabytes[-1]:.0f} MB: {growth:+.1%}")
+    result |= {
+        "picture_kilobytes": round(statistics.mean(map(len, pictures)) / 1000),
+        "load_after": [round(v, 1) for v in os.getloadavg()],
+        "one": {"p50_ms": percentile(one, 0.5), "p95_ms": percentile(one, 0.95), "seconds": one},
+        "many": {"visitors": args.visitors, "p50_ms": percentile(many, 0.5), "p95_ms": percentile(many, 0.95), "seconds": many},
+        "memory": {"uploads": args.uploads, "growth_after_the_first_tenth": growth, "megabytes": megabytes},
+    }
+    write_json(Path(args.dest), result)
+
+
+if __name__ == "__main__":
+    main()
