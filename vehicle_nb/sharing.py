@@ -160,6 +160,8 @@ def model_card(
     config, report, name = read_bundle_config(bundle), read_report(bundle), name or bundle.resolve().name
     classes, threshold = config["classes"], config["unknown_threshold"]
     refusal = f"Below a probability of {percent(threshold)} it answers" if threshold else "It never answers"
+    if config["unknown_score"] != "confidence":
+        refusal = "Where a picture looks too little like those that it learned from, it answers"
     measured, trained = "\n".join(_how_good(config, report)), "\n".join(_training(config))
     example = f'answer = Predictor("{Path(name).name}").predict("picture.jpg")   # the folder with config.json and model.safetensors'
     example += "\nprint(answer.label, answer.confidence, answer.top[:3])"

@@ -207,7 +207,8 @@ def facts(
     elif isinstance(accuracy := metrics.get("test_accuracy"), float):
         rows.append((say.percent(accuracy, 1), say("right answers on test pictures that it never saw in training")))
     rows.append((str(len(config["classes"])), say("kinds of vehicle")))
-    if threshold := float(config.get("unknown_threshold", 0.0)):
+    threshold = float(config.get("unknown_threshold", 0.0))
+    if threshold and config.get("unknown_score") == "confidence":  # other scores are no shares of anything
         rows.append((say.percent(threshold), say("the confidence below which it says “not a vehicle I know”")))
     if report and isinstance(report.get("speed"), dict):
         rows.append((f"{report['speed']['one_ms']:.0f} ms", say("for one picture")))
