@@ -343,7 +343,7 @@ def vehicle_export(
 #| eval: false
 def main():
     "Entry point of `vehicle_export` and of `python -m vehicle_nb.sharing`."
-    run_command(vehicle_export)
+    run_command(vehicle_export, prog="vehicle_export")
 
 
 if __name__ == "__main__" and not in_notebook():
