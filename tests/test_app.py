@@ -280,7 +280,7 @@ def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
         asked.append((url, most_bytes, seconds, allow_private))
         if "missing" in url:
             raise BadImage("the server answered 404 (Not Found)")
-        return jpeg("tractor")
+        return jpeg("bus" if "other" in url else "tractor")
 
     monkeypatch.setattr(inference, "fetch_picture", fetch)
     tiny_bundle(models / "tiny")
@@ -289,6 +289,9 @@ def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
     at = run(at)
     assert 'class="answer">Tractor<' in html(at) and not at.error
     assert asked == [("https://example.org/a%20tractor.jpg?size=1", 20 * 2**20, 10.0, False)], "with the limits, never from our own network"
+    at.text_input[0].set_value("https://other.example.org/a%20tractor.jpg?size=1")
+    at = run(at)
+    assert 'class="answer">Bus<' in html(at), "another picture under the same name"
     at.text_input[0].set_value("https://example.org/missing.jpg")
     at = run(at)
     assert at.error[0].value.startswith("This picture cannot be fetched: the server answered 404") and 'class="answer"' not in html(at)
