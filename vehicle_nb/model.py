@@ -326,8 +326,8 @@ def _check_values(config: dict, refuse: str):
     score = config.setdefault("unknown_score", "confidence")
     if score not in SCORES:
         raise VehicleError(f"{refuse}: its unknown_score is none of {', '.join(SCORES)}.")
-    edge = 1.0 if score == "confidence" else 1e6
-    for name, low, high in (("temperature", 1e-3, 1e3), ("unknown_threshold", edge - 1 and -edge, edge)):
+    edges = (0.0, 1.0) if score == "confidence" else (-1e6, 1e6)
+    for name, low, high in (("temperature", 1e-3, 1e3), ("unknown_threshold", *edges)):
         value = config.setdefault(name, max(low, 1.0 - name.startswith("unknown")))
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
             raise VehicleError(f"{refuse}: its {name} is not a number from {low:g} to {high:g}.")
