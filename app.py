@@ -10,22 +10,19 @@ import shlex
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from vehicle_nb import page, visitors
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo import draw_vehicle
-from vehicle_nb.inference import Prediction, Predictor, fetch_picture
+from vehicle_nb.inference import Predictor
 from vehicle_nb.model import list_bundles
 from vehicle_nb.page import Language, plain
-from vehicle_nb.visitors import LIMITS, AnswerDesk, Seen
+from vehicle_nb.visitors import LIMITS, AnswerDesk, Visit
 
 MODELS = Path(os.environ.get("VEHICLE_MODELS", "models"))
-AT_ONCE = 48  # cards of the gallery before "Show more"
 LOOK = Path(__file__).with_name(".streamlit")
-
-st.set_page_config(page_title="Which vehicle is this?", page_icon="🚦", layout="wide", initial_sidebar_state="collapsed")
 state = st.session_state
-visitors.keep_in_memory()
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -53,8 +50,10 @@ def looks(file: str) -> str:
 
 
 def main():
+    st.set_page_config(page_title="Which vehicle is this?", page_icon="🚦", layout="wide", initial_sidebar_state="collapsed")
     say = page.languages()[state.setdefault("language", page.pick_language(st.context.locale))]
-    head(say)
+    visit = Visit(state)
+    head(visit, say)
     bundles = list_bundles(MODELS)
     if training_job().running or not bundles:
         no_model(say)
@@ -75,10 +74,10 @@ def main():
     if about:
         about_model(desk.predictor, say)
     else:
-        ask(desk, say)
+        ask(visit, desk, say)
 
 
-def head(say: Language):
+def head(visit: Visit, say: Language):
     "Title, the two places of the page, the language, and an ear for what is pasted."
     st.html(f"<style>{looks('page.css')} {page.widget_words(say, LIMITS.upload_mb)}</style>")
     with st.container(key="head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -91,7 +90,7 @@ def head(say: Language):
     clipboard = st.components.v2.component("clipboard", js=looks("page.js"), isolate_styles=False)
     pasted = clipboard(key="clipboard", data={"language": say.code}, height=0, on_address_change=lambda: None)
     if pasted.address:
-        fetch(pasted.address, say)
+        visit.fetch(pasted.address, say)
 
 
 def switch(name: str, label: str, options: dict[str, str]):
@@ -105,104 +104,65 @@ def switch(name: str, label: str, options: dict[str, str]):
 # --- asking ---------------------------------------------------------------------------------------------------------------
 
 
-def ask(desk: AnswerDesk, say: Language):
+def ask(visit: Visit, desk: AnswerDesk, say: Language):
     "A picture comes in, its answer stands below."
-    take_pictures(say)
+    take_pictures(visit, say)
     with st.container(key="told"):  # always there, so that what stands below keeps its place while an answer comes
-        if state.get("one"):
-            one_picture(desk, say, *state.one)
+        if state.one:
+            one_picture(visit, desk, say, *state.one)
         elif files := given_files():
-            answer_files(desk, files, say)
+            answer_files(visit, desk, files, say)
     examples(desk.predictor, say)
-    visit(say)
+    seen_before(visit, say)
     private = say("Pictures stay in this computer’s memory while you look at them. Nothing is stored, nothing is sent on.")
     st.html(f"<footer>{private}</footer>")
 
 
-def take_pictures(say: Language):
+def take_pictures(visit: Visit, say: Language):
     "Upload, clipboard, web address or camera: the newest counts."
     with st.container(key="give"):
         left, right = st.columns([8, 5], gap="medium")
+    came = lambda: visit.came(given_files())  # noqa: E731
     with left:
-        st.file_uploader(say("One picture or many"), key=files_key(), accept_multiple_files=True, on_change=pictures_came,
+        st.file_uploader(say("One picture or many"), key=f"files{state.round}", accept_multiple_files=True, on_change=came,
                          label_visibility="collapsed", max_upload_size=LIMITS.upload_mb)
     with right:
         st.text_input(say("Web address of a picture"), key="address", placeholder=say("… or its address: https://"),
-                      label_visibility="collapsed", on_change=lambda: fetch(state.address, say), icon=":material/link:")
+                      label_visibility="collapsed", on_change=lambda: visit.fetch(state.address, say), icon=":material/link:")
         text = say("Close the camera") if state.get("camera_on") else say("Use the camera")
-        st.button(text, icon=":material/photo_camera:", width="stretch", key="camera_button", on_click=toggle_camera)
+        st.button(text, icon=":material/photo_camera:", width="stretch", key="camera_button",
+                  on_click=lambda: state.update(camera_on=not state.get("camera_on"), one=None))
     if state.get("camera_on"):
-        st.camera_input(say("Take a picture"), key="camera", on_change=pictures_came, width=480, label_visibility="collapsed")
-    if problem := state.get("problem"):
-        st.error(problem, icon=":material/link_off:")
-
-
-def toggle_camera():
-    "The camera takes the place of what is shown, and gives it back."
-    state.update(camera_on=not state.get("camera_on"), one=None)
-
-
-def fetch(url: str, say: Language):
-    "Look at a picture from the web, or say why that cannot be."
-    state.update(one=None, problem=None)
-    if not url.strip():
-        return
-    try:
-        data = fetch_picture(url.strip(), LIMITS.url_mb * 2**20, LIMITS.url_seconds, LIMITS.private_addresses)
-        state.one = (page.address_name(url), data, url.strip())
-    except VehicleError as error:
-        state.problem = say("This picture cannot be fetched: {why}.", why=plain(say.error(str(error))))
-
-
-def files_key() -> str:
-    "The name of the upload widget; a new name is an empty widget."
-    return f"files{state.setdefault('round', 0)}"
+        st.camera_input(say("Take a picture"), key="camera", on_change=came, width=480, label_visibility="collapsed")
+    if state.problem:
+        st.error(state.problem, icon=":material/link_off:")
 
 
 def given_files() -> list:
     "The pictures that were uploaded, or the one that was just taken."
     if state.get("camera_on"):
         return [state.camera] if state.get("camera") else []
-    return state.get(files_key()) or []
+    return state.get(f"files{state.round}") or []
 
 
-def pictures_came():
-    "A picture of the visitor's own takes the place of an example; remember which ones are new."
-    seen, ids = state.get("seen", set()), [f.file_id for f in given_files()]
-    state.update(one=None, problem=None, shown=AT_ONCE, seen=set(ids), new=[i for i in ids if i not in seen])
-
-
-def forget():
-    "Start with an empty page."
-    state.update(round=state.get("round", 0) + 1, seen=set(), new=[], answers={}, one=None, problem=None, history=[])
-
-
-def answer_files(desk: AnswerDesk, files: list, say: Language):
+def answer_files(visit: Visit, desk: AnswerDesk, files: list, say: Language):
     "A single new picture gets the large answer; several are a gallery."
     if len(files) > LIMITS.pictures:
         st.warning(say("{n} pictures at once are too many: these are the first {most}.", n=len(files), most=LIMITS.pictures))
         files = files[: LIMITS.pictures]
-    new = [f for f in files if f.file_id in state.get("new", [])]
-    newest = files[0] if len(files) == 1 else new[0] if len(new) == 1 else None
-    if newest:
-        one_picture(desk, say, newest.name, newest.getvalue(), newest.file_id)
+    if large := visit.large(files):
+        one_picture(visit, desk, say, large.name, large.getvalue(), large.file_id)
     if len(files) > 1:
-        many_pictures(desk, files, say)
+        many_pictures(visit, desk, files, say)
 
 
-def one_picture(desk: AnswerDesk, say: Language, name: str, data: bytes, file_id: str = ""):
+def one_picture(visit: Visit, desk: AnswerDesk, say: Language, name: str, data: bytes, file_id: str = ""):
     "The answer in large type, the chart, and the picture beside them."
-    key = (page.bundle_key(desk.predictor.path), file_id or hash(data))  # two addresses may end in the same name
-    seen = next((s for s in state.get("history", []) if s.key == key), None)
-    if seen is None:
-        promise, picture = desk.ask(data, name), desk.picture(data)
-        answer = promise.result()
-        if answer.error:
-            why = say("{name} cannot be used: {why}.", name=plain(name), why=plain(say.error(answer.error)))
-            st.error(f"{why} {say('Try another picture.')}", icon=":material/broken_image:")
-            return
-        seen = Seen(key, name, answer, picture.result())
-        visitors.remember(state.setdefault("history", []), seen)
+    seen = visit.answer(desk, name, data, file_id)
+    if seen.answer.error:
+        why = say("{name} cannot be used: {why}.", name=plain(name), why=plain(say.error(seen.answer.error)))
+        st.error(f"{why} {say('Try another picture.')}", icon=":material/broken_image:")
+        return
     with st.container(key="answer"):  # the sign comes first on a phone, and stands on the right of a wide page
         right, left = st.columns([6, 5], gap="large")
     with right:
@@ -219,49 +179,24 @@ def one_picture(desk: AnswerDesk, say: Language, name: str, data: bytes, file_id
             st.caption(say("This kind of network does not tell."))
 
 
-def dark() -> bool:
-    "Does the visitor's browser show the page dark?"
-    return st.context.theme.type == "dark"
-
-
-def many_pictures(desk: AnswerDesk, files: list, say: Language):
+def many_pictures(visit: Visit, desk: AnswerDesk, files: list, say: Language):
     "A gallery to sort and filter, and the table to take home."
-    answers, pictures = answer_all(desk, files, say)
-    labels = sorted({a.label for a in answers if not a.error})
-    unreadable = sum(bool(a.error) for a in answers)
-    text = say("<b>{n} pictures</b>, {kinds} kinds of answer", n=len(answers), kinds=len(labels))
-    text += f", <em>{say('{n} not readable', n=unreadable)}</em>" if unreadable else ""
-    st.html(f'<div class="summary">{text}</div>')
+    bar, text = st.empty(), say("Looking at {n} pictures …", n=len(visit.unanswered(desk, files)))
+    answers, pictures = visit.answers(desk, files, lambda share: bar.progress(share, text))
+    bar.empty()
+    st.html(page.summary(answers, say))
     with st.container(key="tools", horizontal=True, vertical_alignment="bottom"):
         order = st.selectbox(say("Order"), page.ORDERS, format_func=say, width=190, key=f"order_{say.code}")
-        names = {None: say("All"), **{c: say.label(c) for c in labels}}
+        names = {None: say("All"), **{c: say.label(c) for c in sorted({a.label for a in answers if not a.error})}}
         only = st.selectbox(say("Show"), names, format_func=lambda c: names.get(c, c), width=220, key=f"only_{say.code}")
         st.download_button(say("Table (CSV)"), lambda: page.table_csv(answers), "vehicles.csv", "text/csv", icon=":material/download:",
                            on_click="ignore")
-        st.button(say("Clear"), icon=":material/close:", type="tertiary", on_click=forget)
+        st.button(say("Clear"), icon=":material/close:", type="tertiary", on_click=visit.forget)
     places = page.arrange(answers, order, only)
-    shown = state.setdefault("shown", AT_ONCE)
-    st.html(page.gallery(page.card(answers[i], pictures[i], say) for i in places[:shown]))
-    if len(places) > shown and st.button(say("Show more ({n} left)", n=len(places) - shown)):
-        state.shown = shown + AT_ONCE
+    st.html(page.gallery(page.card(answers[i], pictures[i], say) for i in places[: state.shown]))
+    if len(places) > state.shown and st.button(say("Show more ({n} left)", n=len(places) - state.shown)):
+        state.shown += LIMITS.cards
         st.rerun()
-
-
-def answer_all(desk: AnswerDesk, files: list, say: Language) -> tuple[list[Prediction], list[bytes | None]]:
-    "Answers and small pictures, from this visit's memory where they have been given before."
-    known = state.setdefault("answers", {})
-    model = page.bundle_key(desk.predictor.path)
-    new = [f for f in files if (model, f.file_id) not in known]
-    if new:
-        text = say("Looking at {n} pictures …", n=len(new))
-        bar = st.progress(0.0, text)
-        for n, (file, told) in enumerate(zip(new, desk.ask_many((f.name, f.getvalue()) for f in new), strict=True), 1):
-            known[model, file.file_id] = told
-            bar.progress(n / len(new), text)
-        bar.empty()
-    # What was taken away by the visitor is forgotten here, too.
-    state.answers = {(model, f.file_id): known[model, f.file_id] for f in files}
-    return tuple(zip(*state.answers.values(), strict=True))
 
 
 def picture_buttons(key: str, pictures: list[tuple]):
@@ -291,21 +226,14 @@ def examples(predictor: Predictor, say: Language):
     picture_buttons("examples", shown)
 
 
-def visit(say: Language):
+def seen_before(visit: Visit, say: Language):
     "What was asked in this visit: one click brings it back."
-    history = state.get("history", [])
-    if len(history) < 2:
+    if len(state.history) < 2:
         return
     with st.container(key="visit_head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.html(f'<h2 class="part">{say("Seen in this visit")}</h2>', width="content")
-        st.button(say("Forget all"), icon=":material/delete:", type="tertiary", on_click=forget)
-    shown = []
-    for seen in history:
-        kind = say("Not one I know") if seen.answer.unknown else say.kind(seen.answer.label)
-        below = page.chips([kind, say.percent(seen.answer.confidence)])
-        words = say("Again: {name}, {kind}", name=plain(seen.name), kind=plain(kind))
-        shown.append((seen.jpeg, words, below, (seen.name, seen.jpeg, seen.key[1])))
-    picture_buttons("visit", shown)
+        st.button(say("Forget all"), icon=":material/delete:", type="tertiary", on_click=visit.forget)
+    picture_buttons("visit", visit.again(say))
 
 
 # --- the model --------------------------------------------------------------------------------------------------------------
@@ -324,13 +252,13 @@ def choose_model(paths: dict[str, Path], run: str, say: Language) -> str:
 def about_model(predictor: Predictor, say: Language):
     "What a visitor may want to know: what it knows, how good it is, how honest it is."
     report, card = visitors.read_report(predictor.path), visitors.read_card(predictor.path)
-    st.html(visitors.tiles(visitors.facts(predictor.config, report, say)))
+    st.html(page.tiles(visitors.facts(predictor.config, report, say)))
     st.html(f'<h2 class="part">{say("What it knows")}</h2>')
     drawn = {kind: example_picture(kind, seed) for kind, seed in sorted(page.example_kinds(predictor.classes, 1, 99))}
-    st.html(visitors.kinds_known(drawn, predictor.classes, say))
+    st.html(page.kinds_known(drawn, predictor.classes, say))
     st.html(f'<h2 class="part">{say("How good it is")}</h2>')
     if report:
-        charts = visitors.charts(report, dark(), say)
+        charts = visitors.charts(report, st.context.theme.type == "dark", say)
         for place, (words, chart) in zip([*st.columns(2, gap="large"), st.container()], charts, strict=False):
             place.caption(words)
             place.altair_chart(chart, width="stretch", theme=None, alt=words)
@@ -353,11 +281,8 @@ def no_model(say: Language):
     own = Path("data/processed/config.json").is_file() or Path("data/raw").is_dir()  # what the command would train on
     with st.container(key="no_model", border=True):
         st.subheader(say("There is no trained model yet"))
-        st.write(say("Nothing has been learned so far, so there is nobody to ask. Train a model right here:"), say(
-            "a network learns from your pictures in the folder `data`." if own else
-            "the computer draws twenty kinds of vehicle, and a small network learns to tell them apart."),
-            say("On two processor cores that takes some minutes, and needs no download."))  # fmt: skip
-        label = say("Train on my pictures") if own else say("Train the demo model")
+        what, label = page.offer_words(own, say)
+        st.write(what)
         if st.button(label, type="primary", icon=":material/model_training:"):
             job.start()
             st.rerun()
@@ -372,18 +297,21 @@ def watch_training(say: Language):
     if not job.running:
         st.rerun(scope="app")
     now = job.progress()
+    words, rounds, accuracy = page.progress_words(now, say)
     with st.container(key="training", border=True):
         st.subheader(say("A model is being trained"))
-        left = say(", about {time} left", time=now.left) if now.left else ""
-        st.progress(now.fraction if now.fraction is not None else 0.0, f"{page.spoken(say(now.stage))}{left}")
-        epochs, right = st.columns(2)
-        rounds = say("{n} of {all}", n=now.epoch, all=now.epochs) if now.epochs else "–"
-        epochs.metric(say("Rounds through the pictures"), rounds)
-        accuracy = say.percent(now.accuracy, 1) if now.accuracy is not None else "–"
+        st.progress(now.fraction or 0.0, words)
+        left, right = st.columns(2)
+        left.metric(say("Rounds through the pictures"), rounds)
         right.metric(say("Right on pictures it has not seen"), accuracy)
         st.caption(say("You may close this page and come back: the training goes on as long as the server runs."))
         with st.expander(say("What it says")):
             st.code("\n".join(list(job.lines)[-12:]) or "…", language=None)
 
 
-main()
+if __name__ == "__main__":  # Streamlit runs this file for each visitor, on each click
+    main()
+else:  # the server has read it once, before the first visitor comes
+    visitors.keep_in_memory()
+    visitors.leave_alone_what_is_loaded()
+    app = st.App(__file__, middleware=[Middleware(page.SecurityHeaders)])

@@ -1,7 +1,8 @@
-"""What all benchmarks write down: the machine, the date, the versions, the command."""
+"""What all benchmarks write down: the machine, the date, the versions, the command; and how figures and runs are compared."""
 
 import os
 import platform
+import statistics
 import sys
 from datetime import date
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from pathlib import Path
 from vehicle_nb.data import cpu_count
 
 RESULTS = Path(__file__).parent / "results"
+FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]  # what does not depend on the machine's speed
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
 
 
@@ -46,3 +48,26 @@ def command_line(
     "This process's command; of folders on this machine only the last part is told."
     argv = [Path(word).name if word.startswith(("/", "~", ".")) and len(word) > 1 else word for word in sys.argv[1:]]
     return " ".join(["python", f"benchmarks/{script}", *argv])
+
+
+def spread(
+    values: list[float],  # what the turns gave
+    digits: int = 2,  # after the point
+) -> str:
+    "Mean and standard deviation, as text."
+    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{sd}"
+
+
+def same_run(
+    one: Path,  # folder of a run
+    other: Path,  # folder of another
+) -> bool:
+    "Have both runs the same weights and history, to the last bit?"
+    import pandas as pd  # here: not every benchmark needs them
+    import torch
+    from safetensors.torch import load_file
+
+    a, b = (load_file(run / "model.safetensors") for run in (one, other))
+    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) and histories[0].equals(histories[1])

@@ -4,9 +4,10 @@
     python benchmarks/fuzz.py --bundles 300 --pictures 300 --seed 5
 
 Each case is a whole bundle or picture to which a seeded hand did something: bytes flipped, overwritten, cut off, inserted, doubled
-or swapped; in config.json also values exchanged for others that are valid JSON, and in model.safetensors the header alone. A case
-ends well with an answer or with `VehicleError`; anything else is a failure, and so is one that takes longer than ten seconds. The
-number of a case and the seed make the same case again.
+or swapped; in config.json also values exchanged for others that are valid JSON, and in model.safetensors the header alone or the
+memory of training pictures (format 2): its shape, type and numbers, and a description that does not fit it. A case ends well with an
+answer or with `VehicleError`; anything else is a failure, and so is one that takes longer than five seconds. The number of a case
+and the seed make the same case again.
 """
 
 import argparse
@@ -22,13 +23,16 @@ import numpy as np
 import torch
 from common import RESULTS, command_line, stamp
 from PIL import Image
+from safetensors.torch import load, save
+from torch import Tensor
 
+from vehicle_nb.confidence import remember
 from vehicle_nb.core import VehicleError, progress, write_json
 from vehicle_nb.demo import draw_vehicle
 from vehicle_nb.inference import Predictor
-from vehicle_nb.model import create_model, save_bundle
+from vehicle_nb.model import MEMORY, SCORES, create_model, find_head, save_bundle
 
-LIMIT = 10.0  # seconds that one case may take
+LIMIT = 5.0  # seconds that one case may take
 ODD = [None, True, False, 0, -1, 1, 2**31, 2**64, 10**400, -0.0, 1e-320, 1e308, float("nan"), float("inf"), "", "x", "\x00", "\ud800",
        "a" * 10_000, "../../etc/passwd", "vit_b_16", "resnet18", "googlenet", [], {}, [[]], [None], {"a": {"b": []}}]  # fmt: skip
 
@@ -116,18 +120,57 @@ def mutate_weights(data: bytes, rng: random.Random) -> bytes:
     return len(header).to_bytes(8, "little") + header + rest
 
 
+def mutate_memory(memory: Tensor, rng: random.Random) -> Tensor | None:  # M × D; None: it is gone
+    "A memory that is no longer this network's: its shape, its type or its numbers are others."
+    many, wide = memory.shape
+    kinds = [torch.float64, torch.float32, torch.bfloat16, torch.int8, torch.uint8, torch.bool, torch.int64, torch.float8_e4m3fn]
+    shapes = [(many, wide - 1), (many, wide + 1), (wide, many), (0, wide), (many, 0), (many * wide,), (1, many, wide), (), (1, wide)]
+    what = rng.randrange(6)
+    if what == 0:
+        return None
+    if what == 1:
+        return torch.rand(rng.choice(shapes)).half()
+    if what == 2:
+        return memory.to(rng.choice(kinds))
+    if what == 3:
+        return memory.repeat(rng.choice([2, 50, 5000]), 1)  # huge, for a set that no one has
+    memory = memory.clone()
+    if what == 4:
+        return memory.zero_()
+    for _ in range(rng.choice([1, 1, 10])):
+        memory[rng.randrange(many), rng.randrange(wide)] = rng.choice([torch.nan, torch.inf, -torch.inf, 65504.0, -65504.0, 0.0])
+    return memory
+
+
+def mutate_limits(config: bytes, weights: bytes, rng: random.Random) -> tuple[bytes, bytes]:
+    "Of what tells strangers apart one thing is changed or more: the memory, the score, its threshold."
+    about, tensors = json.loads(config), load(weights)
+    memory = tensors.get(MEMORY, torch.rand(5, 8).half())  # or one too many, for a network that has none
+    if rng.random() < 0.7:
+        tensors.pop(MEMORY, None)
+        tensors |= {MEMORY: new} if (new := mutate_memory(memory, rng)) is not None else {}
+    if rng.random() < 0.4:
+        about["unknown_score"] = rng.choice([*SCORES, *ODD])
+    if rng.random() < 0.4:
+        about["unknown_threshold"] = rng.choice([-1e6, -1, 0.0, 0.5, 1, 1.5, 1e6, 1e7, *ODD])
+    return json.dumps(about).encode(), save({name: value.contiguous() for name, value in tensors.items()})
+
+
 # --- what is mutated --------------------------------------------------------------------------------------------------
 
 
 def small_bundles(folder: Path) -> list[Path]:
-    "Two bundles of untrained networks, an own and a borrowed architecture."
+    "Bundles of untrained networks: an own architecture with a memory and without, and a borrowed one that can have none."
     torch.manual_seed(0)
     places = []
-    for arch, side in (("vehicle_cnn", 32), ("squeezenet1_1", 48)):
-        config = {"arch": arch, "classes": ["bus", "kayak", "tractor"], "image_size": 64, "input_size": side}
+    for name, arch, side, score in (("with_memory", "vehicle_cnn", 32, "familiarity"), ("plain", "vehicle_cnn", 32, "confidence"),
+                                    ("borrowed", "squeezenet1_1", 48, "energy")):  # fmt: skip
+        model = create_model(arch, 3).eval()
+        config = {"arch": arch, "classes": ["bus", "kayak", "tractor"], "image_size": 64, "input_size": side, "unknown_score": score}
         more = {"metrics": {"val_accuracy": 0.5}, "data": {"processed": "x", "content_hash": "0"}, "versions": {"torch": "2"}}
-        save_bundle(folder / arch, create_model(arch, 3).eval(), config | more)
-        places.append(folder / arch)
+        memory = remember(torch.rand(40, find_head(model).in_features)) if score == "familiarity" else None
+        save_bundle(folder / name, model, config | more, memory)
+        places.append(folder / name)
     return places
 
 
@@ -166,9 +209,11 @@ def bundle_case(sources: list[Path], folder: Path, rng: random.Random) -> str:
     source = rng.choice(sources)
     config, weights = (source / "config.json").read_bytes(), (source / "model.safetensors").read_bytes()
     part = rng.random()
-    if part < 0.6:
+    if part < 0.25:
+        config, weights = mutate_limits(config, weights, rng)
+    if 0.2 < part < 0.65:
         config = mutate_config(config, rng)
-    if part > 0.5:
+    if part > 0.6:
         weights = mutate_weights(weights, rng)
     (folder / "config.json").write_bytes(config)
     (folder / "model.safetensors").write_bytes(weights)

@@ -16,17 +16,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import pandas as pd
 import psutil
-import torch
-from safetensors.torch import load_file
 
-from common import RESULTS, command_line, stamp
+from common import RESULTS, command_line, same_run, stamp
 
 from vehicle_nb.core import write_json
 from vehicle_nb.checkpoints import list_checkpoints
-
-FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
 def start(processes: int, options: str) -> subprocess.Popen:
@@ -56,13 +51,6 @@ def kill_once(process: subprocess.Popen, folder: Path, wait: float) -> dict | No
     return {"seconds_after_start": round(wait, 2), "inside_a_save": in_save, "newest_whole": done[-1].stem if done else "none"}
 
 
-def same(one: Path, other: Path) -> bool:
-    "Have both runs the same weights and history, to the last bit?"
-    a, b = (load_file(run / "model.safetensors") for run in (one, other))
-    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
-    return all(torch.equal(a[name], b[name]) for name in a) and histories[0].equals(histories[1])
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("processed", help="folder that vehicle_preprocess wrote")
@@ -85,7 +73,7 @@ def main():
             rows.append(row)
             print(f"kill {len(rows)}: {row}", flush=True)
         out = start(args.processes, f"--models {models} --run_name broken --resume").communicate()[0]
-        outcome = same(Path(models) / "whole", broken)
+        outcome = same_run(Path(models) / "whole", broken)
     print(out, "the same weights and history" if outcome else "NOT the same", sep="\n")
     print("| kill | s after start | inside a save | newest whole checkpoint |\n|---:|---:|---|---|")
     for i, row in enumerate(rows):

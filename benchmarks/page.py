@@ -5,7 +5,8 @@
 Starts the page as a server, with an untaught mobilenet_v2 at 224 pixels (what a network has learned does not change its
 speed), and visits it over real connections: the browser's own protocol (a websocket, uploads over HTTP) without
 the browser. Each visitor uploads drawn photos of 2 megapixels. The clock runs from the moment when the upload is complete
-until the sign with the answer has arrived. Server and visitors share the machine, so the server has less than all of it.
+until the sign with the answer has arrived. Server and visitors share the machine, so the server has less than all of it: the
+result says how much processor time each of the two took.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from websocket import create_connection  # websocket-client, which JupyterLab br
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
+from vehicle_nb.data import cpu_count
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
 from vehicle_nb.model import create_model, save_bundle
 
@@ -84,7 +86,7 @@ class Visitor:
         self.xsrf = next((c.value for c in cookies if "xsrf" in c.name), "")
         self.socket = create_connection(f"ws://{place}/_stcore/stream", subprotocols=["streamlit"], origin=f"http://{place}",
                                         cookie="; ".join(f"{c.name}={c.value}" for c in cookies), timeout=120)  # fmt: skip
-        self.session = self.uploader = ""
+        self.session = self.uploader = self.earlier = ""  # the address at which the picture before this one is taken away
         self.rerun()
         self.until(lambda message: message.WhichOneof("type") == "script_finished")
 
@@ -127,6 +129,9 @@ class Visitor:
         self.until(lambda m: 'class="sign ' in m.delta.new_element.html.body)
         answered = time.perf_counter()
         self.until(lambda m: m.WhichOneof("type") == "script_finished")
+        if self.earlier:  # a browser says so when its visitor takes a picture away; until then the server keeps it
+            self.send("DELETE", self.earlier)
+        self.earlier = urls.delete_url
         return there - begin, answered - there
 
     def put(self, path: str, name: str, data: bytes):
@@ -134,8 +139,12 @@ class Visitor:
         mark = "----a-mark-that-no-picture-holds"
         head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
         body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={mark}", "X-Xsrftoken": self.xsrf}
-        request = urllib.request.Request(f"http://{self.place}/{path.lstrip('/')}", body, headers, method="PUT")
+        self.send("PUT", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"})
+
+    def send(self, method: str, path: str, body: bytes | None = None, headers: dict | None = None):
+        "One request over HTTP, with the token against forgery."
+        headers = {"X-Xsrftoken": self.xsrf, **(headers or {})}
+        request = urllib.request.Request(f"http://{self.place}/{path.lstrip('/')}", body, headers, method=method)
         self.http.open(request, timeout=60).close()
 
 
@@ -145,9 +154,17 @@ def one_visitor(place: str, pictures: list[bytes], times: int) -> list[float]:
     return [visitor.ask(f"{i}.jpg", pictures[i % len(pictures)])[1] for i in range(times + 2)][2:]
 
 
-def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int) -> list[float]:
-    "Seconds of each answer when `count` visitors upload in the same moment, in each of several rounds."
+def cpu_seconds(process: psutil.Process) -> float:
+    "Processor time of all threads of a process since it began."
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int, server: psutil.Process) -> tuple[list[float], dict]:
+    "Seconds of each answer when `count` visitors upload in the same moment, in each of several rounds; who took the processor."
     visitors = [Visitor(place) for _ in range(count)]
+    sides = {"server": server, "visitors": psutil.Process()}
+    before, began = {side: cpu_seconds(process) for side, process in sides.items()}, time.perf_counter()
     gate, seconds, problems = threading.Barrier(count), [], []
 
     def visit(number: int):
@@ -166,11 +183,12 @@ def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int) ->
         thread.join()
     if problems:
         raise problems[0]
-    return seconds
+    took = (time.perf_counter() - began) * cpu_count()
+    return seconds, {side: round((cpu_seconds(process) - before[side]) / took, 3) for side, process in sides.items()}
 
 
 def memory(place: str, pictures: list[bytes], server: psutil.Process, uploads: int) -> list[float]:
-    "Megabytes of the server after each tenth of the uploads; each tenth is one visitor, who then leaves."
+    "Megabytes of the server after each tenth of the uploads; in each tenth one visitor changes the picture again and again, then leaves."
     megabytes = [server.memory_info().rss / 2**20]
     for tenth in range(10):
         visitor = Visitor(place)
@@ -202,9 +220,11 @@ def main():
         try:
             one = one_visitor(place, pictures, 40)
             print(f"one visitor: p50 {percentile(one, 0.5):.0f} ms, p95 {percentile(one, 0.95):.0f} ms", flush=True)
-            many = many_visitors(place, pictures, args.visitors, args.rounds)
+            server = psutil.Process(process.pid)
+            many, shares = many_visitors(place, pictures, args.visitors, args.rounds, server)
             print(f"{args.visitors} at once: p50 {percentile(many, 0.5):.0f} ms, p95 {percentile(many, 0.95):.0f} ms", flush=True)
-            megabytes = memory(place, pictures, psutil.Process(process.pid), args.uploads)
+            print(f"  of the cores, the server took {shares['server']:.0%}, the visitors {shares['visitors']:.0%}", flush=True)
+            megabytes = memory(place, pictures, server, args.uploads)
         finally:
             process.terminate()
             process.wait(30)
@@ -214,7 +234,8 @@ def main():
         "picture_kilobytes": round(statistics.mean(map(len, pictures)) / 1000),
         "load_after": [round(v, 1) for v in os.getloadavg()],
         "one": {"p50_ms": percentile(one, 0.5), "p95_ms": percentile(one, 0.95), "seconds": one},
-        "many": {"visitors": args.visitors, "p50_ms": percentile(many, 0.5), "p95_ms": percentile(many, 0.95), "seconds": many},
+        "many": {"visitors": args.visitors, "p50_ms": percentile(many, 0.5), "p95_ms": percentile(many, 0.95), "share_of_cores": shares,
+                 "seconds": many},
         "memory": {"uploads": args.uploads, "growth_after_the_first_tenth": growth, "megabytes": megabytes},
     }
     write_json(Path(args.dest), result)

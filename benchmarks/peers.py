@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
-from common import RESULTS, command_line, stamp
+from common import RESULTS, command_line, spread, stamp
 
 import vehicle_nb.train as training
 from vehicle_nb.core import VehicleError, end_well, house_style, write_json, write_whole
@@ -395,12 +395,6 @@ def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
         shown = f"{result['pictures'] / pictures:.1f} epochs in {result['seconds'] / 60:.2f} minutes"
         print(f"  {task.name}: {shown}, test accuracy {result['test_accuracy']:.1%}", flush=True)
     return {"arch": tasks[0].arch, "minutes": minutes, "contenders": results}
-
-
-def spread(values: list[float], digits: int) -> str:
-    "Mean and standard deviation, as text."
-    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{sd}"
 
 
 def tables(results: dict) -> str:

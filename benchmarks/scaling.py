@@ -16,18 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
-from common import RESULTS, command_line, stamp
+from common import RESULTS, command_line, spread, stamp
 
 from vehicle_nb.core import house_style, write_json, write_whole
-from vehicle_nb.processes import on_cpu, share_threads
+from vehicle_nb.processes import share_threads, start_processes
 from vehicle_nb.recipe import Settings, complete
 from vehicle_nb.trainer import Trainer, train_step
 
@@ -37,8 +34,7 @@ WARM = 3  # steps left out: DDP builds its buckets anew after the first
 def work(task: dict):
     "One rank: train some steps; rank 0 prints pictures a second over all ranks."
     share_threads(1)
-    wrap = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=task["bucket_mb"])
-    acc = Accelerator(cpu=on_cpu(), kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=120)), wrap])
+    acc = start_processes(120, task["bucket_mb"])
     names = ("processed", "arch", "batch_size", "input_size", "precision")
     settings = complete(Settings(**{name: task[name] for name in names}), acc.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,10 +74,6 @@ def measure(processes: int, task: dict, apart: bool = False) -> float:
             sys.exit(err)
         total += float(out.split()[-1])
     return total
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def draw(rows: dict, path: Path):

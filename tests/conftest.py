@@ -2,11 +2,15 @@
 
 import configparser
 import fnmatch
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"

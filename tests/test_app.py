@@ -32,7 +32,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from vehicle_nb import inference, page
+from vehicle_nb import inference, page, translation
 from vehicle_nb.data import MAX_PIXELS, BadImage
 from vehicle_nb.demo import DEMO_CLASSES
 from vehicle_nb.evaluation import evaluate
@@ -370,7 +370,7 @@ def test_another_language_is_one_file(tmp_path, monkeypatch):
     plain = json.loads((folder / "languages" / "fr.json").read_text(encoding="utf-8"))
     plain |= {"name": "Español", "texts": {"This is": "Esto es"}}
     (folder / "languages" / "es.json").write_text(json.dumps(plain), encoding="utf-8")
-    monkeypatch.setattr(page, "files", lambda package: folder)
+    monkeypatch.setattr(translation, "files", lambda package: folder)
     page.languages.cache_clear()
     try:
         assert list(page.languages()) == ["en", "es", "fr"] and page.pick_language("es-MX") == "es"
@@ -498,7 +498,7 @@ def test_the_server_is_set_up_for_the_open_web():
     assert f"maxUploadSize = {LIMITS.upload_mb}\n" in text, "the limit of a file stands in two places, which must agree"
     assert not LIMITS.private_addresses and LIMITS.pixels == MAX_PIXELS
     assert re.search(r'^fileWatcherType = "none"', text, re.M) and re.search(r"^maxUploadSize = \d+", text, re.M)
-    assert "enableXsrfProtection = false" not in text and "enableCORS = false" not in text
+    assert re.search(r"^enableXsrfProtection = true", text, re.M) and "enableCORS = false" not in text
     assert "[theme.light]" in text and "[theme.dark]" in text
 
 
@@ -653,7 +653,11 @@ def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
     see(tab)
     assert fits(tab), "nothing to scroll sideways"
     box, picture = tab.locator(".sign").bounding_box(), tab.locator(".st-key-picture").bounding_box()
-    assert box["y"] + box["height"] <= 844 and box["y"] < picture["y"]
+    assert box["y"] + box["height"] <= 422 and box["y"] < picture["y"], "the answer stands in the upper half of the screen"
+    chip, more = tab.locator("[data-testid=stFileChip]"), tab.locator("[data-testid=stFileChips] > :last-child")
+    assert abs(centre(chip)[1] - centre(more)[1]) < 8, "the button that adds a picture stands beside the chip, not below it"
+    for part in ("[data-testid=stFileUploaderDropzone]", ".st-key-address", ".st-key-camera_button", ".st-key-examples"):
+        assert tab.locator(part).bounding_box()["y"] > picture["y"], f"{part} stands above the answer"
     give(tab, *[(f"{k}.jpg", jpeg(k)) for k in CLASSES])
     tab.wait_for_selector(".gallery .card")
     cards = tab.locator(".gallery .card")
@@ -813,14 +817,21 @@ def test_without_a_model_the_page_trains_one_and_then_answers(browser, server):
                 shutil.rmtree(made)
 
 
-def test_the_server_answers_as_it_should_on_the_open_web(browser, server):
-    "XSRF protection holds, the size limit holds on the server, too, and no other site may read what it says."
+def test_the_server_answers_as_it_should_on_the_open_web(server):
+    "XSRF protection holds, the headers are there, the size limit holds on the server, too, and no other site may read what it says."
     with pytest.raises(urllib.error.HTTPError) as refused:
         upload_url = f"{server[0]}/_stcore/upload_file/nobody/nothing"
         urllib.request.urlopen(urllib.request.Request(upload_url, b"x" * 10, method="PUT"))
     assert refused.value.code in (400, 403)
     with urllib.request.urlopen(urllib.request.Request(server[0], headers={"Origin": "https://elsewhere.example"})) as answer:
         assert answer.headers.get("Access-Control-Allow-Origin") in (None, "")
+    for path in ("", "/_stcore/health", "/_stcore/host-config", "/no/such/page"):  # `streamlit run` alone sets them, no proxy is needed
+        with urllib.request.urlopen(server[0] + path) as answer:
+            told = {name: answer.headers[name] for name in page.HEADERS}
+        assert told == page.HEADERS, (path, told)
+    assert page.HEADERS["X-Content-Type-Options"] == "nosniff" and page.HEADERS["Referrer-Policy"] == "no-referrer"
+    assert "camera=(self)" in page.HEADERS["Permissions-Policy"]
+    assert "frame-ancestors 'self' https" in page.HEADERS["Content-Security-Policy"]
 
 
 def centre(locator) -> tuple[float, float]:

@@ -43,9 +43,9 @@ def free_port() -> int:
 
 
 def launch(ranks: int, *flags: str, **options) -> subprocess.Popen:
-    "Start `ranks.py` under torchrun."
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port())]
-    command = [*torchrun, *flags, str(RANKS), json.dumps(options, default=str)]
+    "Start `ranks.py` under torchrun; one rank alone needs no launcher."
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port()), *flags]
+    command = [sys.executable, *(torchrun if ranks > 1 else []), str(RANKS), json.dumps(options, default=str)]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
@@ -80,6 +80,15 @@ def two(processed, tmp_path_factory) -> Path:
     "Two ranks, three epochs, a checkpoint after every step."
     path = tmp_path_factory.mktemp("two")
     ended(launch(2, processed=processed, models=path, run_name="run", epochs=3, save_every=1, notes=path / "notes", **SMALL))
+    return path
+
+
+@pytest.fixture(scope="module")
+def killed(processed, tmp_path_factory) -> Path:
+    "The run of `two`, killed without warning in its second epoch: rank 0, which saves, is the one that dies."
+    path = tmp_path_factory.mktemp("killed")
+    ended(launch(2, processed=processed, models=path, run_name="run", epochs=3, save_every=1, notes=path / "first", **SMALL,
+                 trouble={"rank": 0, "epoch": 1, "step": 2, "kind": "kill"}), None)  # fmt: skip
     return path
 
 
@@ -128,8 +137,9 @@ def test_a_picture_is_augmented_alike_whatever_the_number_of_ranks(four, two):
 
 
 def test_a_step_too_small_for_its_ranks_is_refused_in_one_sentence(processed, tmp_path):
-    said = ended(launch(4, processed=processed, models=tmp_path, run_name="run", epochs=1, notes=tmp_path / "notes", **SMALL), None)
-    assert said.count("are too few for 4 processes") == 1 and "--batch_size 16" in said
+    few = SMALL | {"batch_size": 3}
+    said = ended(launch(2, processed=processed, models=tmp_path, run_name="run", epochs=1, notes=tmp_path / "notes", **few), None)
+    assert said.count("are too few for 2 processes") == 1 and "--batch_size 8" in said
     assert "Error:" not in said.replace("ChildFailedError:", "")
 
 
@@ -149,10 +159,13 @@ def test_a_step_of_four_ranks_has_the_gradient_of_one_process(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["term", "kill", "kill in save"])
-def test_two_ranks_that_are_stopped_go_on_to_the_very_same_weights(two, processed, tmp_path, kind):
-    trouble = {"rank": 0, "epoch": 1, "step": 2, "kind": kind}
-    same = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 3, "save_every": 1} | SMALL
-    ended(launch(2, **same, notes=tmp_path / "first", trouble=trouble), None)
+def test_two_ranks_that_are_stopped_go_on_to_the_very_same_weights(two, killed, processed, tmp_path, kind):
+    if kind == "kill":
+        shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    else:
+        trouble = {"rank": 0, "epoch": 1, "step": 2, "kind": kind}
+        same = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 3, "save_every": 1} | SMALL
+        ended(launch(2, **same, notes=tmp_path / "first", trouble=trouble), None)
     stopped = list_checkpoints(tmp_path / "run")[-1].name
     # A request is heard every ten steps and at an epoch's end, a kill at once.
     assert stopped == {"term": "epoch_0002_step_000000.pt"}.get(kind, "epoch_0001_step_000002.pt")
@@ -163,10 +176,8 @@ def test_two_ranks_that_are_stopped_go_on_to_the_very_same_weights(two, processe
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_a_run_goes_on_with_another_number_of_ranks_at_the_right_picture(processed, tmp_path, ranks):
-    trouble = {"rank": 1, "epoch": 1, "step": 2, "kind": "kill"}
-    same = {"processed": processed, "models": tmp_path, "run_name": "run", "epochs": 2} | SMALL
-    ended(launch(2, **same, save_every=1, notes=tmp_path / "first", trouble=trouble), None)
+def test_a_run_goes_on_with_another_number_of_ranks_at_the_right_picture(killed, tmp_path, ranks):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     assert list_checkpoints(tmp_path / "run")[-1].stem == "epoch_0001_step_000002"
     ended(launch(ranks, models=tmp_path, run_name="run", resume=True, notes=tmp_path / "second"))
     before = [{"seen": [row for row in rank["seen"] if row[0] == 1][:2]} for rank in read_notes(tmp_path / "first")]
@@ -174,7 +185,7 @@ def test_a_run_goes_on_with_another_number_of_ranks_at_the_right_picture(process
     assert len(after) == ranks
     assert pictures_of(before + after, 1) == list(range(35)), "neither twice nor left out"
     history = pd.read_csv(tmp_path / "run" / "history.csv")
-    assert len(history) == 2 and (history["train_accuracy"] <= 1).all()
+    assert len(history) == 3 and (history["train_accuracy"] <= 1).all()
 
 
 def test_a_broken_checkpoint_is_passed_over(two, processed, tmp_path):

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, read_settings
 
-LESSONS = [path for path in NOTEBOOKS if path.stem != "index"]
-PAGES = [*NOTEBOOKS, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks/README.md"]
+LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, and the README that each becomes
+LESSONS = [path for path in NOTEBOOKS if path.stem not in LANDING]
+PAGES = [*NOTEBOOKS, *(ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])]
 
 
 def by_name(paths):
@@ -101,7 +102,7 @@ def test_title_cell_and_headings(path):
     markdown = cells_of(path, "markdown")
     title = re.fullmatch(r"# (?P<title>[^\n]+)\n\n> (?P<subtitle>[^\n]+)\n*", markdown[0].source)
     assert title, f"the title cell holds more than a title and a subtitle; the docs would lose it:\n{markdown[0].source}"
-    limit = 100 if path.stem != "index" else 130
+    limit = 130 if path.stem in LANDING else 100
     assert len(title["subtitle"]) <= limit, f"the subtitle has {len(title['subtitle'])} characters"
     levels = [len(marks) for marks in re.findall(r"(?m)^(#+) ", prose(path))]
     assert levels.count(1) == 1 and levels[0] == 1, "one heading of level 1, at the top"
@@ -133,6 +134,8 @@ def test_sidebar_lists_every_notebook_and_the_road_in_order():
     listed = list(names(sidebar))
     assert sorted(listed) == sorted(["index.ipynb", *(path.name for path in LESSONS)])
     assert [name for name in listed if name < "10"] == [path.name for path in LESSONS if path.stem < "10"]
+    navbar = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["navbar"]["right"]
+    assert {entry["href"] for entry in navbar} == {f"{name}.ipynb" for name in LANDING}, "each language has its link at the top"
 
 
 def load_tool(name: str):
@@ -157,8 +160,7 @@ def test_road_is_drawn_and_matches_the_notebooks():
 
 # Written before the convention of CONTRIBUTING.md, or without anything to practise: what is converted leaves this list.
 WITHOUT_EXERCISES = {
-    "04_model", "05_training", "06_distributed", "07_evaluation", "08_inference", "09_app", "11_core", "12_sharing", "14_visitors",
-    "31_strangers", "32_recipe", "33_processes", "34_trainer", "35_checkpoints", "36_confidence",
+    "08_inference", "11_core", "12_sharing",
 }  # fmt: skip
 
 
@@ -190,19 +192,43 @@ def test_exercises_have_solutions_and_checks(path):
 # --- README.md --------------------------------------------------------------------------------------------------------
 
 
-def test_readme_comes_from_the_index():
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == load_tool("readme").make_readme(), "run: python tools/readme.py"
+@pytest.mark.parametrize("name", LANDING.values())
+def test_readme_comes_from_its_notebook(name):
+    tool = load_tool("readme")
+    assert {source.removesuffix(".ipynb"): readme for readme, source in tool.PAGES.items()} == LANDING
+    assert (ROOT / name).read_text(encoding="utf-8") == tool.make_readme(name), "run: python tools/readme.py"
+
+
+def lesson_rows(text: str) -> list[tuple[str, str]]:
+    "Notebook and minutes of each row of the lesson tables in a README."
+    return re.findall(r"(?m)^\| \[[^\]]+\]\(nbs/([\w.]+)\) \|.*\| *(\d*) *\|$", text)
+
+
+def test_readmes_say_the_same():
+    "The French README has the commands, the road's lessons and their times, and each leads to the other."
+    english, french = ((ROOT / name).read_text(encoding="utf-8") for name in LANDING.values())
+    assert lesson_rows(french) == lesson_rows(english.split("<details>")[0]) and lesson_rows(french)
+    blocks = [[re.sub(r" *#.*", "", block) for block in re.findall(r"(?s)```sh\n(.+?)```", text)] for text in (english, french)]
+    assert blocks[0] == blocks[1] and blocks[0]
+    assert "(README.fr.md)" in english.split("## ")[0] and "(README.md)" in french.split("## ")[0]
+    assert len(re.findall(r"(?m)^## ", english)) - len(re.findall(r"(?m)^## ", french)) == 1, "all but the table of commands"
+
+
+def test_french_keeps_its_spaces():
+    "Before ; : ? ! and inside « » stands a space at which no line may break."
+    text = re.sub(r"\]\([^)]*\)|-{3,}:", "", prose(NBS / "accueil.ipynb"))
+    assert not re.findall(r".{0,20}(?: [;:?!]|« | »)", text)
 
 
 def test_readme_lists_every_lesson_with_its_time():
-    rows = re.findall(r"(?m)^\| \[[^\]]+\]\(nbs/([\w.]+)\) \|.*\| *(\d*) *\|$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    rows = lesson_rows((ROOT / "README.md").read_text(encoding="utf-8"))
     assert dict(rows) == {path.name: str(minutes(path) or "") for path in LESSONS} and len(rows) == len(LESSONS)
     assert [name for name, _ in rows if name < "10"] == [path.name for path in LESSONS if path.stem < "10"]
 
 
 def test_commands_in_the_pages_exist():
     "Every command, module, configuration file and option that README.md and CONTRIBUTING.md name."
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in (*LANDING.values(), "CONTRIBUTING.md"))
     scripts = {line.split("=")[0] for line in read_settings()["console_scripts"].split()}
     assert set(re.findall(r"\bvehicle_(?!nb\b|xxx\b|cnn\b)\w+", text)) <= scripts
     for module in set(re.findall(r"-m vehicle_nb\.(\w+)", text)) - {"xxx"}:

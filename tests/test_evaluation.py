@@ -17,9 +17,12 @@ from sklearn.metrics import confusion_matrix as sk_confusion
 from sklearn.metrics import precision_recall_fscore_support
 from tiny import CLASSES, tiny_bundle, tiny_processed
 
+from vehicle_nb import answers, examination, report_page
 from vehicle_nb import evaluation as ev
+from vehicle_nb.confidence import Judge, judge_pictures
 from vehicle_nb.core import VehicleError, run_command
-from vehicle_nb.model import create_model
+from vehicle_nb.loading import PackedSplit
+from vehicle_nb.model import create_model, load_bundle, save_bundle
 
 matplotlib.use("Agg")
 
@@ -135,14 +138,12 @@ def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
     answers, *_ = ev.collect(place[0], place[1])
     assert answers.correct.mean() == 1
     shuffled = ["tractor", "fire_truck", "bus", "boat"]  # the bundle lists its classes in this order
-    state, config = ev.load_bundle(place[0])
+    state, config = load_bundle(place[0])
     order = [CLASSES.index(c) for c in shuffled]
     with torch.no_grad():
         head = [m for m in state.modules() if isinstance(m, torch.nn.Linear)][-1]
         head.weight.copy_(head.weight[order].clone())
         head.bias.copy_(head.bias[order].clone())
-    from vehicle_nb.model import save_bundle
-
     save_bundle(tmp_path / "shuffled", state, config | {"classes": shuffled})
     answers, *_ = ev.collect(tmp_path / "shuffled", place[1])
     assert answers.correct.mean() == 1 and answers.classes == shuffled
@@ -312,6 +313,34 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
 
 def test_a_transformer_has_no_map_and_says_so():
     assert ev.where_it_looked(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
+
+
+def test_old_addresses_lead_to_the_parts():
+    "What others import from the lesson is what its parts define."
+    assert ev.Answers is answers.Answers and ev.collect is examination.collect and ev.report_page is report_page.report_page
+    assert all(hasattr(ev, name) for name in ev.__all__)
+
+
+def test_probabilities_do_not_depend_on_the_batch_size(place):
+    model, config = load_bundle(place[0])
+    images = PackedSplit(place[1], "test").images
+    probs, scores = examination.predict_probs(model, images, config)
+    again, same = examination.predict_probs(model, images, config, batch_size=3)
+    assert len(probs) == len(images) == 20
+    np.testing.assert_allclose(probs, again, atol=1e-5)
+    np.testing.assert_allclose(scores, same, atol=1e-5)
+    logits = torch.cat([out for out, _ in judge_pictures(Judge(model), images, config["input_size"], batch_size=7)])
+    np.testing.assert_allclose((logits / config["temperature"]).softmax(1).numpy(), probs, atol=1e-5)
+
+
+def test_the_interval_of_a_bin_covers_honest_answers():
+    "Bars of the reliability diagram: of many bins of honest answers, nearly all hold the confidence that was claimed."
+    held = []
+    for seed in range(20):
+        for row in ev.reliability_table(random_answers(400, seed=seed)).itertuples():
+            low, high = ev.wilson(round(row.accuracy * row.answers), row.answers)
+            held.append(low <= row.confidence <= high)
+    assert np.mean(held) > 0.9
 
 
 def test_rough_treatment_is_repeatable_and_hurts_the_colours(place):

@@ -176,7 +176,7 @@ def test_imports_go_down_the_road():
 
 
 # Too long still: nothing may be added to this list, and what is mended leaves it.
-LONG_MODULES = {"evaluation.py", "inference.py", "model.py", "page.py"}
+LONG_MODULES = {"inference.py"}
 
 
 def test_no_module_is_too_long():

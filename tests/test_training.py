@@ -23,7 +23,7 @@ from vehicle_nb.evaluation import own_set
 from vehicle_nb.checkpoints import list_checkpoints
 from vehicle_nb.model import load_bundle
 from vehicle_nb.recipe import Settings, complete
-from vehicle_nb.train import train
+from vehicle_nb.train import main, train
 from vehicle_nb.trainer import Trainer, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,16 +212,26 @@ MISTAKES = {
 }
 
 
+def typed(options: str, monkeypatch, capsys) -> tuple[int, str, str]:
+    "What `finished` tells of a process, without one: to start Python and PyTorch takes longer than to find a mistake."
+    monkeypatch.setattr(sys, "argv", ["vehicle_train", *options.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code, *capsys.readouterr()
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gives_one_sentence_and_exit_code_2(processed, tmp_path, mistake):
+def test_a_mistake_gives_one_sentence_and_exit_code_2(processed, tmp_path, mistake, monkeypatch, capsys):
     options, hint = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "raw" / "bus").mkdir(parents=True)
     for i in range(4):
         Image.new("RGB", (40, 30), (i * 50, 90, 20)).save(tmp_path / f"raw/bus/{i}.png")
     if "--processed" not in options:
         options += f" --processed {processed}"
     options = options.format(tmp=tmp_path) + " --epochs 1" * ("--epochs" not in options)
-    code, out, err = finished(start("vehicle_nb.train", options, cwd=tmp_path))
+    alone = mistake == next(iter(MISTAKES))  # one as a process of its own, to prove that both ways are one
+    code, out, err = finished(start("vehicle_nb.train", options, cwd=tmp_path)) if alone else typed(options, monkeypatch, capsys)
     assert code == 2 and "Traceback" not in out + err, err
     assert err.strip().splitlines()[-1].startswith("vehicle_train: ") and hint in err
     left = {p.name for p in tmp_path.iterdir()} - {"raw"}

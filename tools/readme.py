@@ -1,10 +1,10 @@
-"""Write README.md from nbs/index.ipynb, without Quarto.
+"""Write README.md from nbs/index.ipynb and README.fr.md from nbs/accueil.ipynb, without Quarto.
 
     python tools/readme.py
 
-`nbdev_readme` does the same through Quarto, a program that many machines lack, and leaves links that only work inside
-nbs/. Here nbconvert turns the notebook into Markdown, and the links are made to work from the top of the repository.
-tests/test_docs.py fails when README.md is not what this script writes.
+`nbdev_readme` does the same through Quarto, a program that many machines lack, knows one README only, and leaves links
+that only work inside nbs/. Here nbconvert turns each notebook into Markdown, and the links are made to work from the
+top of the repository. tests/test_docs.py fails when a README is not what this script writes.
 """
 
 import configparser
@@ -16,7 +16,8 @@ import nbformat
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTE = "<!-- Written by tools/readme.py from nbs/index.ipynb: edit that, not this. -->\n\n"
+PAGES = {"README.md": "index.ipynb", "README.fr.md": "accueil.ipynb"}  # what is written, from which notebook of nbs/
+NOTE = "<!-- Written by tools/readme.py from nbs/{source}: edit that, not this. -->\n\n"
 HIDDEN = re.compile(r"^\s*#\|\s*(hide|default_exp)\b", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\s*#\|.*\n?", re.MULTILINE)
 
@@ -29,17 +30,22 @@ def from_the_top(link: str, repo_url: str) -> str:
         return link.removeprefix("../")
     if re.match(r"[a-z]+:|#|/", link):
         return link
+    name, _, anchor = link.partition("#")
+    for readme, source in PAGES.items():  # one landing page leads to the other, and one README to the other
+        if name == source:
+            return f"{readme}#{anchor}" if anchor else readme
     return f"nbs/{link}"
 
 
-def make_readme(root: Path = ROOT) -> str:
-    "The text of README.md: the cells of nbs/index.ipynb that are not hidden."
+def make_readme(name: str = "README.md", root: Path = ROOT) -> str:
+    "The text of a README: the cells of its notebook that are not hidden."
     settings = configparser.ConfigParser(delimiters=["="])
     settings.read(root / "settings.ini", encoding="utf-8")
     repo_url = f"{settings['DEFAULT']['git_url']}/blob/{settings['DEFAULT']['branch']}/"
 
-    notebook = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not HIDDEN.search(cell.source)]
+    notebook = nbformat.read(root / "nbs" / PAGES[name], as_version=4)
+    # A raw cell holds what only the docs site reads, such as the page's language.
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type != "raw" and not HIDDEN.search(cell.source)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = DIRECTIVE.sub("", cell.source)
@@ -47,9 +53,10 @@ def make_readme(root: Path = ROOT) -> str:
 
     pattern = re.compile(r"(\]\(|\b(?:src|href)=\")([^)\"\s]+)")
     text = pattern.sub(lambda match: match[1] + from_the_top(match[2], repo_url), text)
-    return NOTE + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return NOTE.format(source=PAGES[name]) + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(make_readme(), encoding="utf-8")
-    print(f"Wrote {ROOT / 'README.md'}.", file=sys.stderr)
+    for name in PAGES:
+        (ROOT / name).write_text(make_readme(name), encoding="utf-8")
+        print(f"Wrote {ROOT / name}.", file=sys.stderr)

@@ -20,12 +20,12 @@ ROAD = [
     ("exploration", "look before you train", "→ data/audit", ["duplicates", "audit", "audit_plots", "suspects", "audit_page"]),
     ("preprocessing", "clean, split, 224×224", "→ data/processed", ["splitting"]),
     ("loading", "batches in [−1, 1]", "→ three loaders", ["augment"]),
-    ("model", "a CNN, layer by layer", "→ logits", []),
+    ("model", "a CNN, layer by layer", "→ logits", ["bundles"]),
     ("train", "loop, schedule, resume", "→ models/<run>", ["confidence", "recipe", "processes", "trainer", "checkpoints"]),
     ("distributed", "1, 4 or many GPUs", "→ the same weights", []),
-    ("evaluation", "where is it wrong?", "→ report", ["strangers"]),
+    ("evaluation", "where is it wrong?", "→ report", ["strangers", "answers", "examination", "report_page"]),
     ("inference", "one picture, a folder", "→ class, confidence", []),
-    ("page", "drop a photo, see why", "→ an answer, a chart", ["sharing"]),
+    ("page", "drop a photo, see why", "→ an answer, a chart", ["sharing", "translation", "training_job"]),
 ]
 
 # Behind the last stop: what only app.py needs.

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from .audit import ANSWERS, CONFLICT, Audit
-from .audit_plots import _look, plot_bytes, plot_counts, plot_formats, plot_means, plot_sizes, _readable
+from .audit_plots import plot_bytes, plot_counts, plot_formats, plot_means, plot_sizes, readable_rows, small_picture
 from .core import house_style, path_text, write_whole
 from .pool import cpu_count
 from .suspects import HOW_TO_GET_WEIGHTS
@@ -48,7 +48,7 @@ def _figure(draw, *args, alt: str) -> str:
 def _cards(audit: Audit, rows: pd.DataFrame, notes: dict, suggested: dict) -> str:
     "Pictures with the question what is to become of them; `notes` and `suggested` by row."
     with ThreadPoolExecutor(cpu_count()) as pool:
-        images = list(pool.map(partial(_look, side=200), audit.paths(rows.index)))
+        images = list(pool.map(partial(small_picture, side=200), audit.paths(rows.index)))
     cards = []
     for i, img in zip(rows.index, images, strict=True):
         path, name = html.escape(rows.at[i, "path"], quote=True), html.escape(rows.at[i, "folder"])
@@ -76,7 +76,7 @@ def _group_section(audit: Audit, most: int = 40) -> str:
         return "<p>None.</p>"
     parts = []
     for members in groups[:most]:
-        shown = [_look(path, 110) for path in audit.paths(members.index[:8])]
+        shown = [small_picture(path, 110) for path in audit.paths(members.index[:8])]
         pictures = "".join(f'<img alt="" src="{_data_url(img)}">' for img in shown if img)
         names = ", ".join(html.escape(path) for path in members["path"][:8])
         more = f" and {len(members) - 8} more" if len(members) > 8 else ""
@@ -212,7 +212,7 @@ _PAGE = """<!DOCTYPE html>
 # %% ../nbs/22_audit_page.ipynb #acacc8dc
 def _figures(audit: Audit) -> str:
     "The plots of a report, as HTML."
-    if not len(_readable(audit.table)):
+    if not len(readable_rows(audit.table)):
         return "<p>There is no picture to draw.</p>"
     house_style()
     plots = [(plot_counts, "Pictures of each class"), (plot_sizes, "Width against height"), (plot_formats, "File formats")]

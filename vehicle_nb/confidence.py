@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .core import progress
 from .loading import PackedSplit, to_input
 from .model import find_head
 
@@ -63,7 +64,7 @@ def remember(
 
 def familiarity(
     features: Tensor,  # N × D, of pictures
-    memory: Tensor,  # M × D, of `remember`
+    memory: Tensor,  # M × D, of `remember`; float16 is turned into float32 at each call
 ) -> Tensor:  # float32 N, cosines from -1 to 1: the larger, the more it looks like something seen
     "Mean similarity to the most similar training pictures (after Sun et al., https://arxiv.org/abs/2204.06507)."
     similar = F.normalize(features.float(), dim=1) @ memory.float().T
@@ -120,7 +121,8 @@ class Judge(nn.Module):
     ):
         super().__init__()
         self.body, self.head = (model, None) if memory is None else split_head(model)
-        self.register_buffer("memory", memory, persistent=False)
+        # float32 once, here: in `forward` it would be done for every batch
+        self.register_buffer("memory", None if memory is None else memory.float(), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         out = self.body(x)
@@ -133,11 +135,15 @@ def judge_pictures(
     images: np.ndarray,  # uint8 N × H × W × 3
     input_size: int,  # side of the network's input
     batch_size: int = 64,  # pictures in one pass
+    show_progress: bool = False,  # draw a progress bar?
 ) -> list:  # what the network gives for each batch, on its device
     "Ask about pictures as they lie packed."
     device = next(net.parameters()).device
-    batches = (np.array(images[i : i + batch_size]) for i in range(0, len(images), batch_size))
-    return [net(to_input(torch.from_numpy(batch).to(device), input_size)) for batch in batches]
+    answers = []
+    for i in progress(range(0, len(images), batch_size), "asking the network", disable=not show_progress):
+        pixels = torch.from_numpy(np.array(images[i : i + batch_size])).to(device)
+        answers.append(net(to_input(pixels, input_size)))
+    return answers
 
 
 def learn_limits(

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 from .confidence import Judge, judge_pictures, known_score
 from .core import PALETTE, VehicleError
-from .data import BadImage, _walk, read_image
+from .data import BadImage, read_image
 from .loading import PackedSplit
 from .model import SCORES, load_bundle
 from .preprocessing import fit_image
@@ -30,7 +30,7 @@ def load_strangers(
 ) -> tuple[list[str], np.ndarray]:  # names, and uint8 N × size × size × 3
     "Read the pictures of a folder as preprocessing would; `VehicleError` where there is none."
     names, images = [], []
-    for path in sorted(p for p, reason in _walk(Path(folder)) if not reason):
+    for path in sorted(p for p in Path(folder).rglob("[!.]*") if p.is_file()):
         try:
             images.append(np.array(fit_image(read_image(path, size), size)))
             names.append(path.name)
@@ -105,14 +105,17 @@ def plot_scores(
     "How vehicles and strangers are scored, and the threshold between them; returns the axes."
     import matplotlib.pyplot as plt  # here, because a command without plots need not load it
 
-    ax = ax or plt.subplots(figsize=(5.6, 3.2))[1]
+    ax = ax or plt.subplots(figsize=(6.2, 3.6))[1]
     known, others = scores.known[scores.used], scores.others[scores.used]
-    bins = np.linspace(min(known.min(), others.min()), max(known.max(), others.max()), 31)
-    for values, colour, name in ((known, PALETTE[0], "vehicles of the test split"), (others, PALETTE[3], "strangers")):
-        ax.hist(values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.65, label=name)
+    bins = np.linspace(min(known.min(), others.min()), max(known.max(), others.max()), 25)
+    sides = ((known, PALETTE[0], "vehicles of the test split"), (others, PALETTE[3], "strangers"))
+    for values, colour, name in sides:
+        shares = np.full(len(values), 1 / len(values))
+        ax.hist(values, bins, weights=shares, color=colour, alpha=0.25)
+        ax.hist(values, bins, weights=shares, color=colour, histtype="step", lw=1.8, label=name)
     ax.axvline(scores.threshold, color="#333333", ls="--", lw=1.4, label="the bundle's threshold")
-    ax.set(xlabel=f"{scores.used} (higher: better known)", ylabel="share of the pictures", title="Who is let in?")
-    ax.legend(frameon=False, loc="upper left")
+    ax.set(xlabel=f"{scores.used} (higher: better known)", ylabel="share of the pictures", title="Who is let in? Those right of the line")
+    ax.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return ax
 
 # %% ../nbs/31_strangers.ipynb #eba2903d

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .audit_plots import _look
+from .audit_plots import small_picture
 from .core import VehicleError, progress
 from .pool import cpu_count
 
@@ -185,7 +185,7 @@ def extract_features(
     import torch
 
     def pixels(path):
-        img = _look(path, 2 * side) or Image.new("RGB", (side, side))
+        img = small_picture(path, 2 * side) or Image.new("RGB", (side, side))
         return np.asarray(img.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
     batches, found = [paths[i : i + 32] for i in range(0, len(paths), 32)], []

@@ -29,7 +29,7 @@ from .demo import make_demo
 from .loading import read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
-from .processes import Interrupted, StopRequest, rank_0, same_everywhere, share_threads, start_processes, together
+from .processes import Interrupted, StopRequest, rank_0, said_once, same_everywhere, share_threads, start_processes, together
 from .recipe import Settings, check_options, complete, overruled, train_size
 from .trainer import Trainer, all_sums, own_sums, predict_split, teach_head, train_step
 
@@ -197,7 +197,7 @@ def prepare_run(
     trainer = Trainer(settings, path, acc)
     if min(trainer.sampler.sizes()) < 2 * acc.num_processes > 2:
         few = f"{settings.batch_size} pictures a step are too few for {acc.num_processes} processes, which need two each"
-        raise VehicleError(f"{few}: give --batch_size {4 * acc.num_processes} or more, or start fewer processes." if trainer.main else "")
+        raise said_once(acc, f"{few}: give --batch_size {4 * acc.num_processes} or more, or start fewer processes.")
     rank_0(acc, lambda: start_run(path, settings))
     if kept:
         load_checkpoint(trainer, say)
@@ -290,7 +290,7 @@ def train(
             teach_head(trainer, quiet)
         stopped = fit(trainer, quiet)
         if stopped == signal.SIGTERM:
-            raise Interrupted(f"told to stop; the run is saved. Go on with: --resume --run_name {path.name}" if trainer.main else "")
+            raise said_once(acc, f"told to stop; the run is saved. Go on with: --resume --run_name {path.name}", Interrupted)
         metrics = finish(trainer) | {"run": str(path), "stopped": bool(stopped)}
     say(conclude(metrics))
     return metrics
