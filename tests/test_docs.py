@@ -189,6 +189,20 @@ def test_exercises_have_solutions_and_checks(path):
     assert answers and len(answers) == len(re.findall(r"(?m)^\*\*\d+\.\*\*", quiz)), f"{path.name}: a question without its folded answer"
 
 
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", by_name(PAGES))
+def test_class_names_are_spelt_as_the_folders(path):
+    "A class name in `code` is a folder's name: `fire_truck`, never `firetruck` or `Fire Truck`."
+    from vehicle_nb.demo import DEMO_CLASSES
+
+    folders = {name.replace("_", ""): name for name in DEMO_CLASSES}
+    for span in re.findall(r"`([^`\n]+)`", prose(path, with_code=True)):
+        plain = re.sub(r"[\s_-]", "", span.lower())
+        assert plain not in folders or span == folders[plain], f"{path.name}: `{span}` should be `{folders[plain]}`"
+
+
 # --- README.md --------------------------------------------------------------------------------------------------------
 
 

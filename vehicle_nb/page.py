@@ -165,7 +165,10 @@ def summary(
 ) -> str:
     "How many pictures there are, and how many could not be read (HTML)."
     kinds = len({a.label for a in predictions if not a.error})
-    text = say("<b>{n} pictures</b>, {kinds} kinds of answer", n=len(predictions), kinds=kinds)
+    text = say(
+        "<b>{n} pictures</b>, one answer" if kinds == 1 else "<b>{n} pictures</b>, {kinds} kinds of answer",
+        n=len(predictions), kinds=kinds,
+    )  # fmt: skip
     if unreadable := sum(bool(a.error) for a in predictions):
         text += f", <em>{say('{n} not readable', n=unreadable)}</em>"
     return f'<div class="summary">{text}</div>'
