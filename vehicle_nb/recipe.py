@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .core import VehicleError
 from .loading import read_config
+from .bundles import MOST_PIXELS
 from .model import BANDS, OWN_ARCH, list_archs, unknown_arch
 
 # %% ../nbs/32_recipe.ipynb #36b0931e
@@ -122,8 +123,8 @@ def check_options(
             raise VehicleError(f"--{name} {options[name]} makes no sense: give {'at least 1' if name in positive else '0 or more'}.")
     if options["seed"] >= 2**63:
         raise VehicleError(f"--seed {options['seed']} is too large: give a number below 2^63.")
-    if options["input_size"] and not 16 <= options["input_size"] <= 4096:
-        raise VehicleError(f"--input_size {options['input_size']} makes no sense: give 16 to 4096 pixels, or 0 to choose for me.")
+    if options["input_size"] and not 16 <= options["input_size"] <= MOST_PIXELS:
+        raise VehicleError(f"--input_size {options['input_size']} makes no sense: give 16 to {MOST_PIXELS} pixels, or 0 to choose for me.")
     for name in ("label_smoothing", "ema"):
         if not 0 <= options[name] < 1:
             raise VehicleError(f"--{name} {options[name]} makes no sense: give a number from 0 to less than 1.")
@@ -158,7 +159,7 @@ def complete(
         first_rate=s.first_rate or (0.1 if borrowed else 1.0),
         frozen=s.frozen if s.frozen >= 0 else 2 * borrowed,
         norms=s.norms if s.norms != "auto" else "fixed" if borrowed and pictures < 10_000 else "free",
-        input_size=s.input_size or (config["size"] if small_is_wrong else min(128, config["size"])),
+        input_size=s.input_size or min(MOST_PIXELS if small_is_wrong else 128, config["size"]),
         progressive=s.progressive and not fixed and not borrowed,
         precision=choose_precision(s.precision, s.arch, device),
         content_hash=config.get("content_hash", ""),
