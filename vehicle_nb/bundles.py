@@ -156,7 +156,7 @@ def _check_memory(memory: Tensor | None, features: int | None, score: str, refus
         raise VehicleError(f"{refuse}: {name} is missing.")
     if memory.dim() != 2 or not len(memory) or memory.shape[1] != features or not memory.dtype.is_floating_point:
         raise VehicleError(f"{refuse}: {name} has shape {tuple(memory.shape)}, not any number × {features}.")
-    if not torch.isfinite(memory).all():
+    if not torch.isfinite(memory.float()).all():
         raise VehicleError(f"{refuse}: {name} holds values that are no numbers.")
 
 # %% ../nbs/42_bundles.ipynb #caa6da07
