@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import confusion_matrix as sk_confusion
 from sklearn.metrics import precision_recall_fscore_support
 from tiny import CLASSES, tiny_bundle, tiny_processed
@@ -23,6 +24,7 @@ from vehicle_nb.confidence import Judge, judge_pictures
 from vehicle_nb.core import VehicleError, run_command
 from vehicle_nb.loading import PackedSplit
 from vehicle_nb.model import create_model, load_bundle, save_bundle
+from vehicle_nb.strangers import load_strangers
 
 matplotlib.use("Agg")
 
@@ -349,3 +351,13 @@ def test_rough_treatment_is_repeatable_and_hurts_the_colours(place):
     assert table.equals(ev.robustness(model, config, images, answers.labels))
     assert (table["clean"] == 1).all() and table["kind"].tolist() == list(ev.ROUGH)
     assert table.set_index("kind").loc["darkness", "rough"] < 1
+
+
+def test_strangers_are_found_as_raw_pictures_are(tmp_path):
+    "Hidden folders, and what a file manager left behind, are no more strangers than they are training pictures."
+    for name in ("b.png", "deep/a.png", ".cache/c.png", ".d.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64), "teal").save(path)
+    names, images = load_strangers(tmp_path, 32)
+    assert names == ["b.png", "a.png"] and images.shape == (2, 32, 32, 3)

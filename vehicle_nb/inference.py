@@ -43,7 +43,7 @@ from torch.fx.experimental.optimization import fuse
 
 from .confidence import Judge, known_score
 from .core import VehicleError, in_notebook, progress, run_command, write_whole
-from .data import BadImage, _decode, _walk, cpu_count, path_text, read_image
+from .data import BadImage, _decode, cpu_count, path_text, read_image, walk_folder
 from .images import open_image
 from .loading import to_input
 from .model import find_bundle, load_bundle, read_bundle_config
@@ -570,7 +570,7 @@ def find_pictures(
     for path in paths:
         path = Path(path).expanduser()
         if path.is_dir():  # walked as a raw folder is: no hidden files, no pipes, no links that lead in circles
-            found += sorted(p for p, reason in _walk(path) if not reason)
+            found += sorted(p for p, reason in walk_folder(path) if not reason)
         elif not path.exists() and glob.has_magic(str(path)):
             found += find_pictures(sorted(glob.glob(str(path), recursive=True)))
         else:

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 from .confidence import Judge, judge_pictures, known_score
 from .core import PALETTE, VehicleError
-from .data import BadImage, read_image
+from .data import BadImage, read_image, walk_folder
 from .loading import PackedSplit
 from .model import SCORES, load_bundle
 from .preprocessing import fit_image
@@ -30,7 +30,7 @@ def load_strangers(
 ) -> tuple[list[str], np.ndarray]:  # names, and uint8 N × size × size × 3
     "Read the pictures of a folder as preprocessing would; `VehicleError` where there is none."
     names, images = [], []
-    for path in sorted(p for p in Path(folder).rglob("[!.]*") if p.is_file()):
+    for path in sorted(p for p, reason in walk_folder(Path(folder)) if not reason):
         try:
             images.append(np.array(fit_image(read_image(path, size), size)))
             names.append(path.name)

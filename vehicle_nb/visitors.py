@@ -171,10 +171,9 @@ class Visit:
         state: MutableMapping,  # `st.session_state`, or any dictionary
     ):
         self.state = state
-        for name, value in {"round": 0, "one": None, "problem": None, "seen": set(), "new": [], "shown": LIMITS.cards}.items():
+        empty = {"round": 0, "one": None, "problem": None, "seen": set(), "new": [], "shown": LIMITS.cards, "history": [], "answers": {}}
+        for name, value in empty.items():
             state.setdefault(name, value)
-        state.setdefault("history", [])
-        state.setdefault("answers", {})
 
     def came(self, files: list):  # uploads, each with a `file_id`
         "Pictures of the visitor's own take the place of an example; remember which ones are new."
