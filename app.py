@@ -167,7 +167,7 @@ def one_picture(visit: Visit, desk: AnswerDesk, say: Language, name: str, data: 
         right, left = st.columns([6, 5], gap="large")
     with right:
         st.html(page.sign(seen.answer, say))
-        st.caption(say("The nearest guesses") if seen.answer.unknown else say("The best guesses"))
+        st.caption(say("If it had to be one of those that I know:") if seen.answer.unknown else say("The best guesses"))
         st.html(page.top_chart(seen.answer, 5, say))
     with left:
         looked = state.get("looked", False)
@@ -264,7 +264,7 @@ def about_model(predictor: Predictor, say: Language):
             place.altair_chart(chart, width="stretch", theme=None, alt=words)
     else:
         st.write(say("Nobody has measured this model in full yet. This command does, and its figures will stand here:"))
-        st.code(f"vehicle_evaluate --bundle {predictor.path}", language="bash")
+        st.code(f"vehicle_evaluate --bundle {predictor.path}", language="bash", wrap_lines=True)
     if card:
         with st.expander(say("Model card"), icon=":material/description:"):
             st.markdown(card)
@@ -287,7 +287,7 @@ def no_model(say: Language):
             job.start()
             st.rerun()
         st.write(say("Or do it in a terminal, and reload this page:"))
-        st.code("accelerate launch -m vehicle_nb.train", language="bash")
+        st.code("accelerate launch -m vehicle_nb.train", language="bash", wrap_lines=True)
 
 
 @st.fragment(run_every=1.0)
@@ -306,7 +306,7 @@ def watch_training(say: Language):
         right.metric(say("Right on pictures it has not seen"), accuracy)
         st.caption(say("You may close this page and come back: the training goes on as long as the server runs."))
         with st.expander(say("What it says")):
-            st.code("\n".join(list(job.lines)[-12:]) or "…", language=None)
+            st.code("\n".join(list(job.lines)[-12:]) or "…", language=None, wrap_lines=True)
 
 
 if __name__ == "__main__":  # Streamlit runs this file for each visitor, on each click

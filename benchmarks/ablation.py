@@ -2,17 +2,21 @@
 
     python benchmarks/ablation.py PROCESSED                        from scratch, each default changed alone
     python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a borrowed network
-    python benchmarks/ablation.py PROCESSED --only "default" "no average"           some of the rows
+    python benchmarks/ablation.py SPLIT SPLIT SPLIT --seeds 1 2 --only "no weight decay"       some of the rows, on several splits
 
 The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour, not
 half a day; rows of one seed share the split and the order of the pictures. Choose by the validation accuracy: the test split is
-shown, and is for nobody to choose by. The difference to the default is taken seed by seed.
+shown, and is for nobody to choose by. The difference to the default is taken seed by seed, and so is the one at a quarter of the
+run, which is what somebody has who stops it early.
 """
 
 import argparse
+import csv
+import itertools
 import statistics
 import tempfile
 import time
+from pathlib import Path
 
 from common import RESULTS, command_line, stamp
 
@@ -26,6 +30,7 @@ SCRATCH = {
     "no limit for the gradient": {"clip": 0.0},
     "no weight decay": {"weight_decay": 0.0},
     "full size all the time": {"progressive": False},
+    "full size, for the same time": {"progressive": False, "epochs": 0.77},
     "CutMix for half of the pairs": {"cutmix": 0.5},
     "MixUp for half of the pairs": {"mixup": 0.5},
     "rare classes weigh more": {"balance": True},
@@ -48,12 +53,20 @@ BORROWED = {
 
 
 def one_run(processed: str, options: dict, seed: int) -> dict:
-    "Train once; accuracies and seconds."
+    "Train once; accuracies (also on the way) and seconds."
     with tempfile.TemporaryDirectory() as models:
         start = time.perf_counter()
         metrics = train(processed=processed, models=models, run_name="it", seed=seed, quiet=True, **options)
         seconds = time.perf_counter() - start
-    return {"seed": seed, "val": metrics["val_accuracy"], "test": metrics["test_accuracy"], "seconds": round(seconds, 1)}
+        with open(Path(models) / "it" / "history.csv") as file:
+            way = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    accuracies = {"quarter": way[max(0, len(way) // 4 - 1)], "val": metrics["val_accuracy"], "test": metrics["test_accuracy"]}
+    return {"split": Path(processed).name, "seed": seed, **accuracies, "seconds": round(seconds, 1)}
+
+
+def differences(runs: list[dict], default: list[dict], what: str) -> str:
+    "How much better than the default, run by run."
+    return mean_sd([run[what] - base[what] for run, base in zip(runs, default, strict=True)])
 
 
 def mean_sd(values: list[float]) -> str:
@@ -63,18 +76,18 @@ def mean_sd(values: list[float]) -> str:
 
 def table(rows: dict[str, list[dict]]) -> str:
     "Markdown: accuracy on validation and test, difference to the default seed by seed, seconds."
-    lines = ["| changed | validation, % | difference | test, % | seconds |", "|---|---:|---:|---:|---:|"]
+    lines = ["| changed | validation, % | difference | at a quarter | test, % | seconds |", "|---|---:|---:|---:|---:|---:|"]
     for name, runs in rows.items():
-        differences = [run["val"] - base["val"] for run, base in zip(runs, rows["default"], strict=True)]
         seconds = statistics.mean(run["seconds"] for run in runs)
-        val, test = ([run[split] for run in runs] for split in ("val", "test"))
-        lines.append(f"| {name} | {mean_sd(val)} | {mean_sd(differences)} | {mean_sd(test)} | {seconds:.0f} |")
+        val, test = (mean_sd([run[split] for run in runs]) for split in ("val", "test"))
+        end, quarter = (differences(runs, rows["default"], what) for what in ("val", "quarter"))
+        lines.append(f"| {name} | {val} | {end} | {quarter} | {test} | {seconds:.0f} |")
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("processed", help="folder that vehicle_preprocess wrote")
+    parser.add_argument("processed", nargs="+", help="folder that vehicle_preprocess wrote; several: every seed on each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--size", type=int, help="side of the network's input (default: 64, or 128 with --weights)")
     parser.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
@@ -91,10 +104,12 @@ def main():
     every = BORROWED if borrowed else SCRATCH
     wanted = {name: change for name, change in every.items() if not args.only or name in ("default", *args.only)}
     rows = {name: [] for name in wanted}
-    for seed in args.seeds:
+    for seed, processed in itertools.product(args.seeds, args.processed):
         for name, change in wanted.items():
-            rows[name].append(one_run(args.processed, base | change, seed))
-            print(f"seed {seed}, {name}: {rows[name][-1]}", flush=True)
+            options = base | change
+            options["epochs"] = round(options["epochs"] * (base["epochs"] if options["epochs"] < 1 else 1))
+            rows[name].append(one_run(processed, options, seed))
+            print(f"{name}: {rows[name][-1]}", flush=True)
     print(table(rows))
     name = args.name or ("ablation-borrowed" if borrowed else "ablation-scratch")
     base["weights"] = args.weights.rsplit("/", 1)[-1]

@@ -11,7 +11,6 @@ from pathlib import Path
 from vehicle_nb.data import cpu_count
 
 RESULTS = Path(__file__).parent / "results"
-FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]  # what does not depend on the machine's speed
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
 
 
@@ -67,6 +66,8 @@ def same_run(
     import pandas as pd  # here: not every benchmark needs them
     import torch
     from safetensors.torch import load_file
+
+    from vehicle_nb.checkpoints import FIGURES
 
     a, b = (load_file(run / "model.safetensors") for run in (one, other))
     histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]

@@ -1,12 +1,13 @@
 """How long does one picture take from file to answer, and how many pictures a second does a folder give?
 
     python benchmarks/inference.py                              random weights, drawn pictures; the answers do not matter, the time does
-    python benchmarks/inference.py --arch resnet18 --side 224 --turns 40
+    python benchmarks/inference.py --archs resnet18 --side 224 --turns 40
     python benchmarks/inference.py --pictures FOLDER            pictures of your own
 
-Three ways answer the same files on the same cores, in turns, so that a busy machine hurts all of them alike:
+Four ways answer the same files on the same cores, in turns, so that a busy machine hurts all of them alike:
 `plain` is what everybody writes first: open, torchvision's transforms, the eager torchvision model, one picture after the other;
-`torch` is `Predictor`; `onnx` is `Predictor(backend="onnx")` (needs pip install -e '.[onnx]'). The ratio of one turn is taken within
+`torch` is `Predictor`; `onnx` is `Predictor(backend="onnx")`, and `int8` the same with its convolutions in int8 (both need
+pip install -e '.[onnx]'). The ratio of one turn is taken within
 that turn; reported is the median of the ratios with their quartiles.
 """
 
@@ -24,10 +25,12 @@ from common import RESULTS, command_line, stamp
 from PIL import Image
 from torchvision import transforms
 
-from vehicle_nb.core import write_json
+from vehicle_nb.augment import resize_bytes
+from vehicle_nb.core import VehicleError, write_json
 from vehicle_nb.data import cpu_count
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.inference import Predictor, export_onnx, find_pictures
+from vehicle_nb.exported import OnnxNetwork, export_onnx, quantize
+from vehicle_nb.inference import Predictor, find_pictures
 from vehicle_nb.model import create_model, save_bundle
 
 
@@ -47,8 +50,8 @@ class Plain:
     def __init__(self, arch: str, classes: int, side: int):
         known = arch in torchvision.models.list_models()
         # Our own architecture has no torchvision model: then it is our module, called as plainly.
-        self.model = torchvision.models.get_model(arch, num_classes=classes) if known else create_model(arch, classes).contiguous()
-        self.model.eval()
+        model = torchvision.models.get_model(arch, num_classes=classes) if known else create_model(arch, classes)
+        self.model = model.to(memory_format=torch.contiguous_format).eval()
         norm = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         self.prepare = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor(), norm])
 
@@ -72,6 +75,16 @@ class Ours:
     def all(self, paths: list[Path]):
         answers = list(self.predictor.predict_many(paths))
         assert len(answers) == len(paths) and not any(a.error for a in answers)
+
+
+def onnx_ways(bundle: Path, paths: list[Path]) -> dict[str, Ours]:
+    "ONNX Runtime in float32, and in int8 with ranges from some of the pictures."
+    data = export_onnx(bundle).read_bytes()
+    ways = {"onnx": Ours(bundle, "onnx"), "int8": Ours(bundle, "onnx")}
+    predictor = ways["int8"].predictor
+    some = torch.from_numpy(np.stack([predictor.prepare(path) for path in paths[:32]]))
+    predictor.network = OnnxNetwork(quantize(data, resize_bytes(some, predictor.input_size)))
+    return ways
 
 
 def seconds(work, what) -> float:
@@ -117,7 +130,7 @@ def summary(times: dict) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archs", nargs="+", default=["mobilenet_v2", "resnet18"])
+    parser.add_argument("--archs", nargs="+", default=["mobilenet_v2", "resnet18", "vehicle_cnn"])
     parser.add_argument("--side", type=int, default=224, help="of the network's input")
     parser.add_argument("--pictures", help="folder; default: drawn here")
     parser.add_argument("--number", type=int, default=64, help="pictures to draw")
@@ -144,9 +157,8 @@ def main():
             save_bundle(bundle, create_model(arch, len(DEMO_CLASSES)).eval(), config)
             ways = {"plain": Plain(arch, len(DEMO_CLASSES), args.side), "torch": Ours(bundle, "torch")}
             try:
-                export_onnx(bundle)
-                ways["onnx"] = Ours(bundle, "onnx")
-            except Exception as error:
+                ways |= onnx_ways(bundle, paths)
+            except VehicleError as error:
                 print(f"without ONNX: {error}")
             print(arch)
             times = compare(ways, paths, args.turns, args.folder_turns)

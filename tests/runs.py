@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-FIGURES = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]  # what does not depend on the machine's speed
+from vehicle_nb.checkpoints import FIGURES
 
 
 def same_run(one: Path, other: Path):

@@ -32,7 +32,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from vehicle_nb import inference, page, translation
+from vehicle_nb import fetch as fetching, page, translation
 from vehicle_nb.data import MAX_PIXELS, BadImage
 from vehicle_nb.demo import DEMO_CLASSES
 from vehicle_nb.evaluation import evaluate
@@ -282,7 +282,7 @@ def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
             raise BadImage("the server answered 404 (Not Found)")
         return jpeg("bus" if "other" in url else "tractor")
 
-    monkeypatch.setattr(inference, "fetch_picture", fetch)
+    monkeypatch.setattr(fetching, "fetch_picture", fetch)
     tiny_bundle(models / "tiny")
     at = run()
     at.text_input[0].set_value(" https://example.org/a%20tractor.jpg?size=1 ")
@@ -663,6 +663,9 @@ def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
     cards = tab.locator(".gallery .card")
     tab.wait_for_timeout(600)  # cards slide in
     assert cards.nth(0).bounding_box()["y"] == cards.nth(1).bounding_box()["y"], "two cards side by side"
+    assert tab.locator(".st-key-tools").bounding_box()["height"] < 844 / 5, "sorting and filtering leave room for the pictures"
+    for box in tab.locator(".st-key-tools").get_by_role("combobox").all():
+        assert box.bounding_box()["width"] > 80 and box.input_value(), "and what is chosen can be read"
     tab.get_by_text("About the model").click()
     tab.wait_for_selector(".kinds img")
     assert fits(tab) and tab.errors == []
@@ -794,6 +797,18 @@ def test_no_serious_barrier_for_people_with_disabilities(browser, server, scheme
     tab.get_by_text("Français").click()
     tab.wait_for_function("document.documentElement.lang == 'fr'")
     look("about the model, in French")
+    card = server[1] / "models" / "tiny" / "README.md"
+    card.write_text("# Card\n\n" + "| a heading of some length " * 6 + "|\n" + "|---:" * 6 + "|\n" + "| 100 % " * 6 + "|\n")
+    try:
+        tab.set_viewport_size({"width": 390, "height": 844})
+        tab.get_by_text("Demander").click()
+        tab.get_by_text("Le modèle").click()
+        tab.get_by_text("Fiche du modèle").click()
+        tab.wait_for_selector(".stExpander td")
+        look("the model card on a phone")
+        assert fits(tab)
+    finally:
+        card.unlink()
 
 
 def test_without_a_model_the_page_trains_one_and_then_answers(browser, server):
@@ -804,7 +819,14 @@ def test_without_a_model_the_page_trains_one_and_then_answers(browser, server):
     try:
         tab = browser.new_context(viewport={"width": 1280, "height": 900}, locale="fr-FR").new_page()
         tab.goto(server[0])
-        tab.get_by_role("button", name="Entraîner sur mes images").click(timeout=60_000)
+        button = tab.get_by_role("button", name="Entraîner sur mes images")
+        button.wait_for(timeout=60_000)
+        tab.set_viewport_size({"width": 390, "height": 844})
+        command = tab.locator("[data-testid=stCode] pre")
+        assert command.evaluate("e => e.scrollWidth <= e.clientWidth"), "on a phone the whole command is seen"
+        assert fits(tab)
+        tab.set_viewport_size({"width": 1280, "height": 900})
+        button.click()
         tab.wait_for_selector("text=Un modèle est en cours d’entraînement", timeout=20_000)
         tab.wait_for_selector("[data-testid=stFileUploader]", timeout=300_000)
         give(tab, ("a.jpg", jpeg("boat")))

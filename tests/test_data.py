@@ -411,7 +411,7 @@ def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
     def full(self, source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(archives._Meter, "copy", full)
+    monkeypatch.setattr(archives.Meter, "copy", full)
     with pytest.raises(VehicleError, match="disk is full"):
         get_data(from_path=str(source), dest=str(old), force=True, show_progress=False)
     assert tree(old) == before

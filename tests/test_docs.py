@@ -156,12 +156,51 @@ def test_road_is_drawn_and_matches_the_notebooks():
     assert re.findall(r'class="stop">(\w+)<', drawn) == stops
 
 
-# --- exercises and quizzes --------------------------------------------------------------------------------------------
+# --- Colab ------------------------------------------------------------------------------------------------------------
 
-# Written before the convention of CONTRIBUTING.md, or without anything to practise: what is converted leaves this list.
-WITHOUT_EXERCISES = {
-    "08_inference", "11_core", "12_sharing",
-}  # fmt: skip
+
+def test_every_lesson_opens_in_colab():
+    "Each notebook but the landing pages has the badge and the hidden cell that tools/colab.py puts there, once."
+    tool = load_tool("colab")
+    assert {name.removesuffix(".ipynb") for name in tool.LANDING} == set(LANDING)
+    assert not tool.lacking(), f"run: python tools/colab.py ({', '.join(path.name for path in tool.lacking())})"
+
+
+@pytest.mark.parametrize("change", ["neither is there", "the address is another", "both stand twice"])
+def test_colab_tool_mends_a_notebook_and_leaves_the_rest(change, tmp_path):
+    tool, told = load_tool("colab"), read_settings()
+    path = NBS / "30_splitting.ipynb"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    ids = [cell["id"] for cell in tool.colab_cells(path.name, told)]
+    spoilt = json.loads(path.read_text(encoding="utf-8"))
+    if change == "neither is there":
+        spoilt["cells"] = [cell for cell in spoilt["cells"] if cell["id"] not in ids]
+    elif change == "the address is another":
+        next(cell for cell in spoilt["cells"] if cell["id"] == ids[0])["source"] = ["[Colab](https://example.org)"]
+    else:
+        spoilt["cells"] += [cell for cell in spoilt["cells"] if cell["id"] in ids]
+    assert tool.with_colab(spoilt, path.name, told) == whole != spoilt
+    (tmp_path / "nbs").mkdir()
+    shutil.copy(ROOT / "settings.ini", tmp_path)
+    (tmp_path / "nbs" / path.name).write_text(json.dumps(spoilt), encoding="utf-8")
+    assert list(tool.lacking(tmp_path)) == [tmp_path / "nbs" / path.name]
+
+
+def test_colab_cell_does_nothing_elsewhere(processed):
+    "In Colab it clones this repository and installs it; anywhere else it is silent, and the docs site does not show it."
+    told = read_settings()
+    badge, setup = load_tool("colab").colab_cells("30_splitting.ipynb", told)
+    assert f"/github/{told['user']}/{told['repo']}/blob/{told['branch']}/nbs/30_splitting.ipynb" in badge["source"][0]
+    lines = "".join(setup["source"]).split("\n")
+    assert lines[0] == "#| hide" and lines[1] == 'if "google.colab" in str(get_ipython()):'
+    assert all(line.startswith("    ") for line in lines[2:]) and told["git_url"] in lines[2]
+    for path in LESSONS:
+        page = (processed[0] / path.name).read_text(encoding="utf-8")
+        assert lines[2].strip() not in page, f"the docs show the set-up of {path.name}"
+        assert f"/nbs/{path.name})" in page, f"the docs lack the badge of {path.name}"
+
+
+# --- exercises and quizzes --------------------------------------------------------------------------------------------
 
 
 def mark(cell) -> str:
@@ -180,8 +219,6 @@ def test_exercises_have_solutions_and_checks(path):
             assert cell.source.split("\n")[1:3] == ["#| code-fold: true", '#| code-summary: "Solution"'], cell.source
         if mark(cell) == "check":
             assert re.search(r"\b(assert|test_\w+\()", cell.source), f"a check that asserts nothing:\n{cell.source}"
-    if path.stem in WITHOUT_EXERCISES:
-        return
     text = prose(path)
     assert marked and "## Exercise" in text, f"{path.name} has no exercises"
     quiz = text.partition("## Quiz")[2].partition("\n## ")[0]
@@ -226,6 +263,12 @@ def test_readmes_say_the_same():
     assert blocks[0] == blocks[1] and blocks[0]
     assert "(README.fr.md)" in english.split("## ")[0] and "(README.md)" in french.split("## ")[0]
     assert len(re.findall(r"(?m)^## ", english)) - len(re.findall(r"(?m)^## ", french)) == 1, "all but the table of commands"
+
+
+def test_readmes_begin_with_a_clone_of_this_repository():
+    for name in LANDING.values():
+        first = re.search(r"(?s)```sh\n(.+?)```", (ROOT / name).read_text(encoding="utf-8"))[1]
+        assert first == "git clone {git_url} && cd {repo}\n".format(**read_settings())
 
 
 def test_french_keeps_its_spaces():

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hostile import encode, picture
 
-from vehicle_nb import inference
+from vehicle_nb import fetch as fetching
 from vehicle_nb.data import BadImage
-from vehicle_nb.inference import fetch_picture, find_pictures, is_url, load_image, picture_name
+from vehicle_nb.fetch import fetch_picture, is_public, is_url, load_image, picture_name
+from vehicle_nb.inference import find_pictures
 
 JPEG = encode(picture(3, (160, 100)))
 PUBLIC = "93.184.215.14"
@@ -173,12 +174,12 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_that_is_not_public_is_refused(address):
-    assert not inference._is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_a_public_address_is_not(address):
-    assert inference._is_public(address)
+    assert is_public(address)
 
 
 SPELLINGS = [
@@ -267,7 +268,7 @@ def test_https_asks_for_the_servers_name_and_refuses_a_certificate_that_is_not_i
                 raise ssl.SSLCertVerificationError("no")
             return sock
 
-    monkeypatch.setattr(inference, "_trust", Context)
+    monkeypatch.setattr(fetching, "_trust", Context)
     assert fetch_picture("https://safe.example/bus.jpg", seconds=5) == JPEG
     with pytest.raises(BadImage, match="certificate"):
         Web(monkeypatch, server, {"false.example": [[PUBLIC]]})
@@ -288,7 +289,7 @@ def test_a_real_certificate_opens_the_way_only_under_its_own_name(server, monkey
     url = f"https://localhost:{secure.server_port}/bus.jpg"
     with pytest.raises(BadImage, match="certificate"):
         fetch_picture(url, allow_private=True)
-    monkeypatch.setattr(inference, "_trust", lambda: ssl.create_default_context(cafile=own))
+    monkeypatch.setattr(fetching, "_trust", lambda: ssl.create_default_context(cafile=own))
     assert fetch_picture(url, allow_private=True) == JPEG
     with pytest.raises(BadImage, match="longer than"):
         fetch_picture(url.replace("bus.jpg", "drip"), seconds=1, allow_private=True)

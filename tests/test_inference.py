@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
 
-from vehicle_nb import inference
+from vehicle_nb import exported
 from vehicle_nb.confidence import learn_limits
 from vehicle_nb.core import VehicleError, run_command, write_json
 from vehicle_nb.data import BadImage, read_image
@@ -37,7 +37,7 @@ from vehicle_nb.inference import (
     text_bars,
 )
 from vehicle_nb.loading import PackedSplit, to_input
-from vehicle_nb.model import create_model, load_bundle, save_bundle
+from vehicle_nb.model import ShapesOnly, create_model, load_bundle, save_bundle
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 
@@ -272,10 +272,32 @@ def test_an_exported_network_that_answers_otherwise_is_not_written():
     def unfamiliar(xb):
         return torch.zeros(len(xb), 4), torch.zeros(len(xb)) + 0.1
 
-    inference._check_same(judge, judge, torch.zeros(3, 3, 8, 8))
+    images = torch.zeros(3, 8, 8, 3, dtype=torch.uint8)
+    exported._check_same(judge, judge, images)
     for other in (wrong_for_several, no_number, unfamiliar):
         with pytest.raises(VehicleError, match="not written"):
-            inference._check_same(judge, other, torch.zeros(3, 3, 8, 8))
+            exported._check_same(judge, other, images)
+
+
+@needs_onnx
+def test_int8_is_smaller_answers_alike_and_is_not_written_where_it_costs_accuracy(tmp_path, monkeypatch):
+    bundle, processed = tiny_bundle(tmp_path / "tiny"), tiny_processed(tmp_path / "processed", each=12)
+    large = export_onnx(bundle).stat().st_size
+    plain = Predictor(bundle, backend="onnx")
+    assert export_onnx(bundle, processed).stat().st_size < large / 2
+    small = Predictor(bundle, backend="onnx")
+    images = [coloured(kind, 500 + i) for kind in CLASSES for i in range(5)]
+    answers = [list(ready.predict_many(images)) for ready in (plain, small)]
+    assert [a.label for a in answers[0]] == [a.label for a in answers[1]]
+    apart = max(np.abs(a.probs - b.probs).max() for a, b in zip(*answers, strict=True))
+    assert 1e-6 < apart < 0.1  # another network, and nearly the same
+    written = (bundle / "model.onnx").read_bytes()
+    monkeypatch.setattr(exported, "INT8_LOSES", -0.01)
+    with pytest.raises(VehicleError, match=r"int8 the network gets 100.0% instead of 100.0% .*not written"):
+        export_onnx(bundle, processed)
+    with pytest.raises(VehicleError, match="other classes"):
+        export_onnx(bundle, tiny_processed(tmp_path / "other", ["a", "b", "c", "d"]))
+    assert (bundle / "model.onnx").read_bytes() == written
 
 
 def test_backends_that_cannot_be_are_refused(bundle):
@@ -290,6 +312,28 @@ def test_without_the_extra_a_sentence_says_what_to_install(bundle, monkeypatch):
     for attempt in (lambda: Predictor(bundle, backend="onnx"), lambda: export_onnx(bundle)):
         with pytest.raises(VehicleError, match=r"pip install -e '\.\[onnx\]'"):
             attempt()
+
+
+# --- every architecture ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["regnet_y_400mf", "mnasnet0_5", "efficientnet_b0"])
+def test_a_bundle_of_a_family_that_computes_while_it_is_built_is_loaded(arch, tmp_path):
+    net = create_model(arch, 3).eval()
+    save_bundle(tmp_path, net, {"arch": arch, "classes": ["a", "b", "c"], "image_size": 64, "input_size": 64})
+    again, _ = load_bundle(tmp_path)
+    xb = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(net(xb), again(xb))
+
+
+def test_shapes_take_no_memory_and_are_those_of_the_network():
+    with ShapesOnly():
+        huge, own = create_model("regnet_y_128gf", 4), create_model("vehicle_cnn", 4)
+    assert sum(weight.numel() for weight in huge.parameters()) > 6e8
+    assert all(weight.is_meta for weight in huge.parameters()) and not torch.zeros(1).is_meta
+    shapes = {name: (value.shape, value.dtype) for name, value in create_model("vehicle_cnn", 4).state_dict().items()}
+    assert {name: (value.shape, value.dtype) for name, value in own.state_dict().items()} == shapes
 
 
 # --- many pictures -----------------------------------------------------------------------------------------------------

@@ -266,5 +266,24 @@ def test_the_command_says_what_it_wrote_and_repeats_no_traceback(bundle, tmp_pat
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "vehicle_export:" in done.stderr
 
 
+def test_zip_and_hub_get_the_files_of_one_gathering(bundle, tmp_path, monkeypatch, capsys):
+    hub, loaded = Hub(), []
+    monkeypatch.setattr(sharing, "_hub", lambda: hub)
+    monkeypatch.setattr(sharing, "load_bundle", lambda folder, load=sharing.load_bundle: loaded.append(folder) or load(folder))
+    sharing.vehicle_export(str(bundle), dest=str(tmp_path / "tiny.zip"), push="ada/tiny", license="apache-2.0")
+    with zipfile.ZipFile(tmp_path / "tiny.zip") as packed:
+        assert {Path(name).name: packed.read(name) for name in packed.namelist()} == hub.files
+    assert len(loaded) == 1 and b"license: apache-2.0" in hub.files["README.md"]
+    assert capsys.readouterr().out.endswith("https://huggingface.co/ada/tiny\n")
+
+
+def test_what_the_hub_will_not_take_is_told_before_anything_is_written(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    for push, words in (("no name", "owner/name"), ("ada/tiny", "hf auth login")):
+        with pytest.raises(VehicleError, match=words):
+            sharing.vehicle_export(str(bundle), dest=str(tmp_path / "tiny.zip"), push=push)
+    assert not (tmp_path / "tiny.zip").exists()
+
+
 def test_a_report_is_a_dictionary_or_empty(tmp_path):
     assert read_report(tmp_path) == {}

@@ -24,7 +24,7 @@ ROAD = [
     ("train", "loop, schedule, resume", "→ models/<run>", ["confidence", "recipe", "processes", "trainer", "checkpoints"]),
     ("distributed", "1, 4 or many GPUs", "→ the same weights", []),
     ("evaluation", "where is it wrong?", "→ report", ["strangers", "answers", "examination", "report_page"]),
-    ("inference", "one picture, a folder", "→ class, confidence", []),
+    ("inference", "one picture, a folder", "→ class, confidence", ["fetch", "exported"]),
     ("page", "drop a photo, see why", "→ an answer, a chart", ["sharing", "translation", "training_job"]),
 ]
 

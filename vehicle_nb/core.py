@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'write_whole', 'write_json', 'write_whole_folder', 'only_one', 'publish', 'rescue',
-           'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'progress', 'house_style',
-           'show_images', 'jpeg']
+           'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
+           'house_style', 'show_images', 'jpeg']
 
 # %% ../nbs/11_core.ipynb #35803f60
 import io
@@ -198,6 +198,13 @@ def real_path(
         return path
     name = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)  # as Python spells such bytes
     return folder / name
+
+# %% ../nbs/11_core.ipynb #c7e3e24f
+def spaced(
+    name: str,  # of a class, as its folder is called
+) -> str:
+    "A class name for people: `fire_truck` becomes `fire truck`."
+    return name.replace("_", " ").strip()
 
 # %% ../nbs/11_core.ipynb #dd39c430
 def progress(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .archives import _Meter, unpack
+from .archives import Meter, unpack
 from vehicle_nb.core import (
     VehicleError,
     in_notebook,
@@ -31,7 +31,7 @@ from vehicle_nb.core import (
     run_command,
     write_json,
 )
-from .images import MAX_PIXELS, BadImage, _decode as _decode, file_bytes, picture_kind, read_image
+from .images import MAX_PIXELS, BadImage, file_bytes, picture_kind, read_image
 from .pool import cpu_count, map_files
 
 # %% ../nbs/00_data.ipynb #b1d4ea61
@@ -219,7 +219,7 @@ def _download(
 # %% ../nbs/00_data.ipynb #4d567ae3
 def _copy_folder(source: Path, dest: Path, max_bytes: int, show_progress: bool) -> int:
     "Copy the regular files of a folder; returns how many were left out."
-    meter = _Meter(dest, max_bytes)
+    meter = Meter(dest, max_bytes)
     for _, path, reason in progress(list_files(source), "copying", unit=" files", disable=not show_progress):
         if reason and path.is_dir() and not path.is_symlink() and not os.access(path, os.R_OK):
             raise VehicleError(f"There is no permission to read the folder {path}: all its pictures would be missing.")

@@ -224,13 +224,13 @@ def speed(
     predict_probs(model, one, config)
     times = sorted(_seconds(lambda: predict_probs(model, one, config)) for _ in range(repeats))
     batch = min(_seconds(lambda: predict_probs(model, many, config)) for _ in range(2))
-    device = next(model.parameters()).device
+    device, threads = next(model.parameters()).device, torch.get_num_threads()
     return {
         "one_ms": 1000 * times[len(times) // 2],
         "one_p95_ms": 1000 * times[math.ceil(0.95 * len(times)) - 1],
         "pictures_per_second": len(many) / batch,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {threads} thread{'s' * (threads > 1)}",
     }
 
 

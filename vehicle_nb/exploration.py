@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audit import ANSWERS_FILE, Audit, audit, decide, _key, read_answers, strangers
+from .audit import ANSWERS_FILE, Audit, audit, decide, file_stamp, read_answers, strangers
 from .audit_page import report_html, write_report
 from .audit_plots import plot_bytes, plot_counts, plot_formats, plot_groups, plot_means, plot_sizes
 from .core import VehicleError, in_notebook, only_one, overlap, run_command, write_whole
@@ -36,7 +36,7 @@ def _cached_features(audit: Audit, rows: pd.DataFrame, weights: str, dest: Path,
     "Features of pictures; those of the same pictures and the same weights are taken from the last run."
     import torch
 
-    stamp = [str(weights), _key(Path(weights)), FEATURE_SIDE, *rows["sha256"]]
+    stamp = [str(weights), file_stamp(Path(weights)), FEATURE_SIDE, *rows["sha256"]]
     stamp = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
     kept = dest / ".cache" / "features.npz"
     try:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_BYTES', 'MAX_PIXELS', 'CUT_OFF', 'FORMATS', 'TURNS', 'picture_kind', 'what_is_it', 'BadImage', 'file_bytes',
-           'open_image', 'read_image']
+           'open_image', 'decode_image', 'read_image']
 
 # %% ../nbs/16_images.ipynb #04268690
 import io
@@ -217,7 +217,10 @@ def _decoding_bytes(img: Image.Image, size: tuple[int, int]) -> int:
     return pixels * {"WEBP": 16, "JPEG2000": 16, "AVIF": 10}.get(img.format, 8)
 
 # %% ../nbs/16_images.ipynb #4e4d409e
-def _decode(img: Image.Image, size_hint: int | None) -> Image.Image:
+def decode_image(
+    img: Image.Image,  # opened, not decoded yet; it is used up
+    size_hint: int | None = None,  # the longest side that is needed, in pixels; None for all pixels
+) -> Image.Image:  # RGB
     "Decode an opened picture: as small as the hint allows, plain RGB, upright."
     width, height = img.size
     longest, kind = max(width, height), img.format
@@ -252,7 +255,7 @@ def read_image(
         warnings.simplefilter("ignore")
         try:
             with open_image(data) as img:
-                return _decode(img, size_hint)
+                return decode_image(img, size_hint)
         except BadImage:
             raise
         except Exception as error:  # a decoder may fail in any way on hostile bytes

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['OWN_ARCH', 'BANDS', 'conv_norm', 'ResidualBlock', 'VehicleCNN', 'Rescale', 'list_archs', 'unknown_arch',
-           'create_model', 'load_weights', 'find_head', 'head_inputs', 'param_groups', 'freeze_norms', 'load_bundle',
-           'FORMAT', 'MEMORY', 'SCORES', 'find_bundle', 'list_bundles', 'read_bundle_config', 'save_bundle']
+           'create_model', 'load_weights', 'find_head', 'head_inputs', 'param_groups', 'freeze_norms', 'ShapesOnly',
+           'load_bundle', 'FORMAT', 'MEMORY', 'SCORES', 'find_bundle', 'list_bundles', 'read_bundle_config',
+           'save_bundle']
 
 # %% ../nbs/04_model.ipynb #fa6598b7
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vehicle_nb.bundles import (
     FORMAT, MEMORY, SCORES, find_bundle, list_bundles, no_bundle, read_bundle_config, read_weights, save_bundle,
@@ -252,6 +254,16 @@ def freeze_norms(
             module.eval()
 
 # %% ../nbs/04_model.ipynb #b18e6b95
+class ShapesOnly(TorchFunctionMode):
+    "Within it a network is built without memory for its weights: only their shapes and types are true."
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        # Not the whole of `torch.device("meta")`: the regnets compute their widths with tensors, which must hold numbers.
+        if func in (torch.empty, torch.zeros, torch.ones, torch.full):
+            kwargs = {**(kwargs or {}), "device": "meta"}
+        return func(*args, **(kwargs or {}))
+
+
 def load_bundle(
     path: str | Path,  # folder of the bundle
     device: str | torch.device = "cpu",  # where the model shall live
@@ -260,14 +272,14 @@ def load_bundle(
     config = read_bundle_config(path)
     arch, classes = config["arch"], len(config["classes"])
     try:
-        # On the "meta" device a model has shapes but no memory: nothing is allocated before we know that it fits.
-        with torch.device("meta"):
+        with ShapesOnly():  # nothing is allocated before we know that it fits
             empty = create_model(arch, classes)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise VehicleError(f"{no_bundle(path)}: {arch} cannot be built ({str(error)[:200]}).") from None
     head = find_head(empty)
     weights, memory = read_weights(path, empty.state_dict(), head and head.in_features, config["unknown_score"])
     model = create_model(arch, classes)
-    model.load_state_dict(weights)
+    for name, value in model.state_dict().items():  # not `load_state_dict`: mnasnet's asks for a version, which no bundle holds
+        value.copy_(weights[name])
     model.register_buffer(MEMORY, memory, persistent=False)  # none of the weights: `state_dict` does not hold it
     return model.to(device).eval(), config

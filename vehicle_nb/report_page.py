@@ -23,10 +23,9 @@ from vehicle_nb.answers import (
     plot_coverage,
     plot_reliability,
     some_right,
-    spaced,
     top_losses,
 )
-from .core import house_style
+from .core import house_style, spaced
 from .examination import heat_overlay, plot_robustness
 from .strangers import Scores, plot_scores
 
@@ -75,26 +74,30 @@ color-scheme:light}
 header{background:#0b4ea2;color:#fff}header>div,main{max-width:1080px;margin:auto;padding:28px 24px}
 header h1{margin:0;font-size:1.9rem;line-height:1.2}header p{margin:.4rem 0 0;opacity:.88}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:22px 24px;margin:0 0 20px}
-h2{margin:0 0 .3rem;font-size:1.2rem}p.lead{margin:0 0 1rem;color:var(--soft);max-width:72ch}
+h2{margin:0 0 .3rem;font-size:1.2rem}h3{margin:.9rem 0 .5rem;font-size:1rem}p.lead{margin:0 0 1rem;color:var(--soft);max-width:72ch}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin-bottom:20px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 18px}
 .tile b{display:block;font-size:1.75rem;line-height:1.2;color:var(--blue)}.tile span{color:var(--soft);font-size:.88rem}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:20px}.two section{margin:0}.two{margin-bottom:20px}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:20px}
+.two section{margin:0}main>.two{margin-bottom:20px}
 .chart{background:#fff;border-radius:10px;padding:10px;overflow-x:auto}.chart svg{display:block;max-width:100%;height:auto;margin:auto}
 .chart.wide svg{min-width:560px}
 table{border-collapse:collapse;width:100%;font-size:.93rem}th{text-align:left;color:var(--soft);font-weight:600}
-th,td{padding:6px 10px;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;
-font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}
+th,td{padding:6px 10px;border-bottom:1px solid var(--line)}.two td,.two th{padding:6px}td.n,th.n{text-align:right;
+font-variant-numeric:tabular-nums;}td.n{white-space:nowrap}.scroll{overflow-x:auto}
 .bar{display:inline-block;width:90px;height:9px;border-radius:5px;background:var(--line);
 vertical-align:middle;margin-right:8px;overflow:hidden}
 .bar i{display:block;height:100%;background:#2f7bd6}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:16px}
-.sheet.pair{grid-template-columns:repeat(auto-fill,minmax(290px,1fr))}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:16px}
+.pairs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:8px 28px}
+.sheet.pair{grid-template-columns:repeat(auto-fill,minmax(min(100%,290px),1fr))}
 figure{margin:0}figure img{width:100%;border-radius:8px;display:block}figure .both{display:grid;grid-template-columns:1fr 1fr;gap:6px}
 figcaption{font-size:.86rem;line-height:1.35;margin-top:6px}
 figcaption em{font-style:normal;color:var(--warn);font-weight:600}figcaption strong{color:var(--blue)}
 .note{border-left:5px solid var(--warn);padding:10px 16px;background:var(--card);border-radius:8px;margin:0 0 20px}
 footer{color:var(--soft);font-size:.85rem;padding:8px 4px 40px}
+@media(max-width:520px){header>div,main{padding:20px 12px}section{padding:18px 14px}.chart{margin:0 -10px;padding:4px}
+.scroll td:last-child:not(.n){min-width:8.5rem}}
 @media print{body{background:#fff}section,.tile{break-inside:avoid}}
 """
 
@@ -118,7 +121,7 @@ def _chart(svg: str, alt: str, wide: bool = False) -> str:
 def _caption(answers: Answers, i: int) -> str:
     "What was said about picture `i`, and what is true."
     said, true = (html.escape(spaced(answers.classes[c])) for c in (answers.predicted[i], answers.labels[i]))
-    sure = share_text(answers.confidence[i], 0)
+    sure = share_text(answers.confidence[i], 0).replace(" ", "\u00a0")  # no line break between number and sign
     return f"<strong>{said}</strong>, {sure}" if answers.correct[i] else f"said <em>{said}</em>, {sure}<br>is <strong>{true}</strong>"
 
 
@@ -172,10 +175,11 @@ def _confused_pairs(answers: Answers, images, pairs: int = 4, most: int = 5) -> 
         which = which[np.argsort(-answers.confidence[which], kind="stable")][:most]
         names = [html.escape(spaced(n)) for n in (r.what_it_is, r.taken_for)]
         blocks.append(
-            f"<h3>{names[0]} taken for {names[1]}: {r.times} ({share_text(r.share_of_class, 0)} of the class)</h3>"
+            f"<div><h3>{names[0]} taken for {names[1]}: {r.times} ({share_text(r.share_of_class, 0)} of the class)</h3>"
             + _sheet(answers, images, {}, which)
+            + "</div>"
         )
-    return "".join(blocks) or "<p>No mistakes at all on this split.</p>"
+    return f"<div class='pairs'>{''.join(blocks)}</div>" if blocks else "<p>No mistakes at all on this split.</p>"
 
 # %% ../nbs/39_report_page.ipynb #d1e92673
 def _untitled(ax):

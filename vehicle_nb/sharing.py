@@ -19,7 +19,8 @@ import yaml
 
 from .core import VehicleError, in_notebook, run_command, write_whole, write_whole_folder
 from .data import disk_errors, unpack
-from .inference import ONNX_FILE, _read_onnx, export_onnx, percent
+from .exported import ONNX_FILE, export_onnx, read_onnx
+from .inference import percent
 from .model import find_bundle, load_bundle, read_bundle_config
 
 # %% ../nbs/12_sharing.ipynb #5a4e0012
@@ -150,6 +151,29 @@ def _training(config: dict) -> list[str]:
     return lines
 
 # %% ../nbs/12_sharing.ipynb #5a4e0018
+NOT_FOR = """- Pictures unlike those it was trained on (other countries, drawings instead of photos, views from above).
+  The figures say nothing about them.
+- Things that are no vehicles: the refusal catches many, not all. A high probability is no proof.
+- Decisions about people or safety, such as driving, tolls or policing."""
+
+
+def _how_to_use(name: str) -> str:
+    "The lines that a stranger copies."
+    lines = ["from vehicle_nb.inference import Predictor", "", "# the folder with config.json and model.safetensors:"]
+    lines += [f'answer = Predictor("{Path(name).name}").predict("picture.jpg")']
+    lines += ["print(answer.label, answer.confidence, answer.top[:3])"]
+    return "\n".join(["```python", *lines, "```", "", "Weights are safetensors and the description is JSON: loading them runs no code."])
+
+
+def _what_it_knows(config: dict) -> str:
+    "The classes, and when it refuses to choose among them."
+    threshold = config["unknown_threshold"]
+    refusal = f"Below a probability of {percent(threshold)} it answers" if threshold else "It never answers"
+    if config["unknown_score"] != "confidence":
+        refusal = "Where a picture looks too little like those that it learned from, it answers"
+    return f"{', '.join(_plain(c) for c in config['classes'])}\n\n{refusal} \"not a vehicle I know\"."
+
+# %% ../nbs/12_sharing.ipynb #38908cad
 def model_card(
     bundle: str | Path,  # folder of the bundle
     name: str | None = None,  # what the model is called; None: as its folder
@@ -158,50 +182,20 @@ def model_card(
     "The leaflet of a model, its figures taken from its report."
     bundle = Path(bundle)
     config, report, name = read_bundle_config(bundle), read_report(bundle), name or bundle.resolve().name
-    classes, threshold = config["classes"], config["unknown_threshold"]
-    refusal = f"Below a probability of {percent(threshold)} it answers" if threshold else "It never answers"
-    if config["unknown_score"] != "confidence":
-        refusal = "Where a picture looks too little like those that it learned from, it answers"
-    measured, trained = "\n".join(_how_good(config, report)), "\n".join(_training(config))
-    example = f'answer = Predictor("{Path(name).name}").predict("picture.jpg")   # the folder with config.json and model.safetensors'
-    example += "\nprint(answer.label, answer.confidence, answer.top[:3])"
+    parts = {
+        "Use it": _how_to_use(name),
+        "What it knows": _what_it_knows(config),
+        "How good it is": "\n".join(_how_good(config, report)),
+        "How it was trained": "\n".join(_training(config)),
+        "What it is not for": NOT_FOR,
+    }
     return f"""{_front_matter(name, config, report, license)}
 # {_plain(name)}
 
-A neural network that tells {len(classes)} kinds of vehicle apart: a picture goes in; a kind, a calibrated probability,
+A neural network that tells {len(config["classes"])} kinds of vehicle apart: a picture goes in; a kind, a calibrated probability,
 or "not a vehicle I know" comes out. Made with [vehicle_nb](https://github.com/vehicle-nb/vehicle_nb), a course in image classification.
 
-## Use it
-
-```python
-from vehicle_nb.inference import Predictor
-
-{example}
-```
-
-Weights are safetensors and the description is JSON: loading them runs no code.
-
-## What it knows
-
-{", ".join(_plain(c) for c in classes)}
-
-{refusal} "not a vehicle I know".
-
-## How good it is
-
-{measured}
-
-## How it was trained
-
-{trained}
-
-## What it is not for
-
-- Pictures unlike those it was trained on (other countries, drawings instead of photos, views from above).
-  The figures say nothing about them.
-- Things that are no vehicles: the refusal catches many, not all. A high probability is no proof.
-- Decisions about people or safety, such as driving, tolls or policing.
-"""
+""" + "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items()) + "\n"
 
 # %% ../nbs/12_sharing.ipynb #5a4e0026
 def _gather(bundle: Path, onnx: bool, license: str) -> dict[str, bytes | Path]:
@@ -211,26 +205,23 @@ def _gather(bundle: Path, onnx: bool, license: str) -> dict[str, bytes | Path]:
     files["README.md"] = model_card(bundle, license=license).encode()
     if onnx:
         try:
-            _read_onnx(bundle, config)  # there already, and of these weights?
+            read_onnx(bundle, config)  # there already, and of these weights?
         except VehicleError:
             export_onnx(bundle)
         files[ONNX_FILE] = bundle / ONNX_FILE
     return files
 
-# %% ../nbs/12_sharing.ipynb #5a4e0027
-def export_bundle(
-    bundle: str | Path | None = None,  # a run folder, or a folder of runs (the newest counts); None: `models`
-    dest: str | Path | None = None,  # the zip; None: `<run>.zip` in the current folder
-    onnx: bool = False,  # also the network as an ONNX file (kept in the bundle too)
-    license: str = "",  # named in the card, such as "apache-2.0"
-) -> Path:  # the zip
-    "Write bundle and card as one zip, whole or not at all."
-    bundle = find_bundle(bundle if bundle is not None else "models")
-    name = bundle.resolve().name
-    dest = Path(dest) if dest is not None else Path(f"{name}.zip")
+# %% ../nbs/12_sharing.ipynb #e0dea14a
+def _zip_path(bundle: Path, dest: str | Path | None) -> Path:
+    "Where the zip goes: as asked for, or named after the run."
+    dest = Path(dest) if dest is not None else Path(f"{bundle.resolve().name}.zip")
     if dest.is_dir() or dest.suffix.lower() != ".zip":
         raise VehicleError(f"{dest} cannot be the name of the zip. Give --dest a file that ends in .zip.")
-    files = _gather(bundle, onnx, license)
+    return dest
+
+
+def _pack(files: dict[str, bytes | Path], name: str, dest: Path) -> Path:
+    "Write the files as one zip, in a folder called `name`, whole or not at all."
     with disk_errors(dest), write_whole(dest) as out, zipfile.ZipFile(out, "w") as packed:
         for inner, content in files.items():
             # One date for all: the same bundle gives the same bytes, whenever it is packed.
@@ -244,6 +235,18 @@ def export_bundle(
                     with open(content, "rb") as source:
                         shutil.copyfileobj(source, target, 2**20)
     return dest
+
+# %% ../nbs/12_sharing.ipynb #5a4e0027
+def export_bundle(
+    bundle: str | Path | None = None,  # a run folder, or a folder of runs (the newest counts); None: `models`
+    dest: str | Path | None = None,  # the zip; None: `<run>.zip` in the current folder
+    onnx: bool = False,  # also the network as an ONNX file (kept in the bundle too)
+    license: str = "",  # named in the card, such as "apache-2.0"
+) -> Path:  # the zip
+    "Write bundle and card as one zip, whole or not at all."
+    bundle = find_bundle(bundle if bundle is not None else "models")
+    dest = _zip_path(bundle, dest)
+    return _pack(_gather(bundle, onnx, license), bundle.resolve().name, dest)
 
 # %% ../nbs/12_sharing.ipynb #5a4e0030
 MAX_UNPACKED = 8 * 10**9  # bytes; the largest torchvision networks have 2.6 GB
@@ -275,31 +278,10 @@ def unpack_bundle(
     return dest
 
 # %% ../nbs/12_sharing.ipynb #5a4e0034
-def push_bundle(
-    bundle: str | Path | None,  # a run folder, or a folder of runs (the newest counts); None: `models`
-    repo: str,  # owner/name on the Hub
-    onnx: bool = False,  # also the network as an ONNX file
-    public: bool = False,  # may everybody see it? Counts when the repository is made
-    license: str = "",  # named in the card
-    api=None,  # for tests: stands in for `huggingface_hub.HfApi()`
-) -> str:  # its address
-    "Put bundle and card on the Hugging Face Hub."
+def _check_name(repo: str):
+    "Refuse what cannot be a repository's name, before anything is written or sent."
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII):
         raise VehicleError(f"{repo!r} is no name on the Hub. It looks like owner/name.")
-    bundle = find_bundle(bundle if bundle is not None else "models")
-    files, api = _gather(bundle, onnx, license), api or _hub()
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            if isinstance(content, bytes):
-                Path(folder, name).write_bytes(content)
-            else:
-                shutil.copy(content, Path(folder, name))
-        try:
-            api.create_repo(repo_id=repo, repo_type="model", private=not public, exist_ok=True)
-            api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=f"vehicle_nb: {bundle.resolve().name}")
-        except Exception as error:  # the network fails in many ways, none of them our bug
-            raise VehicleError(_why_not(error, repo)) from None
-    return f"https://huggingface.co/{repo}"
 
 
 def _hub():
@@ -313,6 +295,22 @@ def _hub():
     return HfApi()
 
 
+def _send(files: dict[str, bytes | Path], name: str, repo: str, public: bool, api) -> str:
+    "Put the files into a repository of the Hub; its address."
+    with tempfile.TemporaryDirectory() as folder:
+        for inner, content in files.items():
+            if isinstance(content, bytes):
+                Path(folder, inner).write_bytes(content)
+            else:
+                shutil.copy(content, Path(folder, inner))
+        try:
+            api.create_repo(repo_id=repo, repo_type="model", private=not public, exist_ok=True)
+            api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=f"vehicle_nb: {name}")
+        except Exception as error:  # the network fails in many ways, none of them our bug
+            raise VehicleError(_why_not(error, repo)) from None
+    return f"https://huggingface.co/{repo}"
+
+
 def _why_not(error: Exception, repo: str) -> str:
     "What went wrong with the Hub, in a sentence."
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -322,22 +320,43 @@ def _why_not(error: Exception, repo: str) -> str:
     said = f"it answered {status}" if status else f"{type(error).__name__}: {first}"
     return f"The Hub did not take {repo} ({said}). Is there a network? What was sent before is kept: run the same command again."
 
+# %% ../nbs/12_sharing.ipynb #bfc3e0fd
+def push_bundle(
+    bundle: str | Path | None,  # a run folder, or a folder of runs (the newest counts); None: `models`
+    repo: str,  # owner/name on the Hub
+    onnx: bool = False,  # also the network as an ONNX file
+    public: bool = False,  # may everybody see it? Counts when the repository is made
+    license: str = "",  # named in the card
+    api=None,  # for tests: stands in for `huggingface_hub.HfApi()`
+) -> str:  # its address
+    "Put bundle and card on the Hugging Face Hub."
+    _check_name(repo)
+    bundle, api = find_bundle(bundle if bundle is not None else "models"), api or _hub()
+    return _send(_gather(bundle, onnx, license), bundle.resolve().name, repo, public, api)
+
 # %% ../nbs/12_sharing.ipynb #5a4e0037
 def vehicle_export(
     bundle: str | None = None,  # run folder, or folder of runs (the newest counts); default: models
     dest: str | None = None,  # the zip; default: <run>.zip in the current folder
     onnx: bool = False,  # also write the network as model.onnx, into the bundle and into the zip
+    int8: str = "",  # the same in int8, if that costs no accuracy: the processed set it was trained on, such as data/processed
     push: str = "",  # also put it on the Hugging Face Hub, as owner/name
     public: bool = False,  # may everybody see it on the Hub? (a new repository is private otherwise)
     license: str = "",  # licence to name in the card, such as apache-2.0
 ):
     "Pack a model and its card into one file; put it on the Hub if asked to."
-    path = export_bundle(bundle, dest, onnx, license)
-    with zipfile.ZipFile(path) as packed:
-        names = ", ".join(Path(name).name for name in packed.namelist())
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {names}")
+    folder = find_bundle(bundle if bundle is not None else "models")
+    name, path = folder.resolve().name, _zip_path(folder, dest)
     if push:
-        print(push_bundle(bundle, push, onnx, public, license))
+        _check_name(push)
+    api = _hub() if push else None
+    if int8:
+        export_onnx(folder, int8)
+    files = _gather(folder, onnx or bool(int8), license)
+    _pack(files, name, path)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {', '.join(files)}")
+    if push:
+        print(_send(files, name, push, public, api))
 
 # %% ../nbs/12_sharing.ipynb #5a4e0039
 #| eval: false

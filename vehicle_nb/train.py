@@ -211,11 +211,12 @@ def describe(
     s, acc = trainer.settings, trainer.accelerator
     sizes = {split: len(loader.dataset) for split, loader in trainer.loaders.items()}
     parameters = sum(p.numel() for p in trainer.ema.module.parameters())
+    steps = "1 step" if trainer.steps == 1 else f"{trainer.steps} steps"
     processes = "1 process" if acc.num_processes == 1 else f"{acc.num_processes} processes"
     return (
         f"{s.arch} ({parameters / 1e6:.1f} million parameters) learns {len(trainer.classes)} classes from {sizes['train']} pictures "
         f"({sizes['val']} to validate, {sizes['test']} to test).\n"
-        f"{s.epochs} epochs of {trainer.steps} steps at {s.input_size}×{s.input_size} in {s.precision}, "
+        f"{s.epochs} epochs of {steps} at {s.input_size}×{s.input_size} in {s.precision}, "
         f"{processes} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
     )
 
@@ -246,7 +247,7 @@ def train(
     weights: str = "",  # "torchvision" to download pretrained weights, or a local file; empty: from scratch
     epochs: int = 0,  # rounds over the training pictures; 0 chooses by the size of the set
     head_epochs: int = 40,  # with pretrained weights: rounds in which the last layer learns alone; 0 for none
-    batch_size: int = 32,  # pictures in one step, over all processes together
+    batch_size: int = 0,  # pictures in one step, over all processes together; 0 chooses 32, or 16 for a set of less than 500
     accumulate: int = 1,  # compute a step in so many pieces, where a batch does not fit into memory
     lr: float = 0.0,  # highest learning rate; 0 chooses 0.004 from scratch, 0.0003 from pretrained weights
     first_rate: float = 0.0,  # learning rate of the first layers as a share of lr; 0 chooses 1 from scratch, else 0.1

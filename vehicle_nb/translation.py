@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+from .core import spaced
 from .inference import UNKNOWN, percent
 
 # %% ../nbs/43_translation.ipynb #3771e649
@@ -19,7 +20,7 @@ def spoken(
     name: str,  # of a class, as its folder is called
 ) -> str:
     "A class name as a person writes it: `fire_truck` becomes `Fire truck`."
-    words = name.replace("_", " ").strip()
+    words = spaced(name)
     return words[:1].upper() + words[1:]
 
 
