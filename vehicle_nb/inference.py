@@ -29,7 +29,7 @@ from PIL import Image
 from torch import nn
 
 from .confidence import Judge, known_score
-from .core import VehicleError, in_notebook, progress, run_command
+from .core import VehicleError, in_notebook, progress, run_command, spaced
 from .data import BadImage, walk_folder
 from .exported import ONNX_FILE, export_onnx, fold, read_onnx
 from .fetch import array_to_image, fetch_picture, is_url, load_image, picture_name
@@ -301,9 +301,9 @@ def plot_answer(
     names, probs = zip(*prediction.top[:top], strict=True)
     bars = right.barh(range(len(names)), probs, color=["#E69F00" if prediction.unknown else "#0072B2", *["#b9c7d8"] * (len(names) - 1)])
     right.bar_label(bars, [percent(p, 1) for p in probs], padding=4)
-    right.set_yticks(range(len(names)), [n.replace("_", " ") for n in names])
+    right.set_yticks(range(len(names)), [spaced(n) for n in names])
     right.set(xlim=(0, 1.2), xticks=[], ylim=(top - 0.4, -0.6))
-    right.set_title(prediction.label.replace("_", " "), loc="left")
+    right.set_title(spaced(prediction.label), loc="left")
     right.grid(False)
     right.spines[["bottom", "left"]].set_visible(False)
     right.tick_params(left=False)
