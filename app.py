@@ -53,9 +53,9 @@ def main():
     st.set_page_config(page_title="Which vehicle is this?", page_icon="🚦", layout="wide", initial_sidebar_state="collapsed")
     say = page.languages()[state.setdefault("language", page.pick_language(st.context.locale))]
     visit = Visit(state)
-    head(visit, say)
-    bundles = list_bundles(MODELS)
-    if training_job().running or not bundles:
+    bundles = [] if training_job().running else list_bundles(MODELS)
+    head(visit, say, bool(bundles))
+    if not bundles:
         no_model(say)
         return
     paths = {path.name: path for path in bundles}
@@ -77,19 +77,20 @@ def main():
         ask(visit, desk, say)
 
 
-def head(visit: Visit, say: Language):
-    "Title, the two places of the page, the language, and an ear for what is pasted."
+def head(visit: Visit, say: Language, model: bool):
+    "Title, the two places of the page (where there is a model to ask), the language, and an ear for what is pasted."
     st.html(f"<style>{looks('page.css')} {page.widget_words(say, LIMITS.upload_mb)}</style>")
     with st.container(key="head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         title, below = say("Which vehicle is this?"), say("It looks, and says how sure it is.")
         st.html(f'<header class="hero"><h1>{title}</h1><p>{below}</p></header>')
         with st.container(key="switches", horizontal=True, width="content"):
             places = {"ask": say("Ask"), "about": say("About the model")}
-            switch("place", say("Part of the page"), places)
+            if model:
+                switch("place", say("Part of the page"), places)
             switch("language", say("Language"), {code: language.name for code, language in page.languages().items()})
     clipboard = st.components.v2.component("clipboard", js=looks("page.js"), isolate_styles=False)
     pasted = clipboard(key="clipboard", data={"language": say.code}, height=0, on_address_change=lambda: None)
-    if pasted.address:
+    if pasted.address and model:
         visit.fetch(pasted.address, say)
 
 
@@ -160,6 +161,8 @@ def one_picture(visit: Visit, desk: AnswerDesk, say: Language, name: str, data: 
     "The answer in large type, the chart, and the picture beside them."
     seen = visit.answer(desk, name, data, file_id)
     if seen.answer.error:
+        if state.problem:  # an address has failed since: that is what the visitor wants to know about now
+            return
         why = say("{name} cannot be used: {why}.", name=plain(name), why=plain(say.error(seen.answer.error)))
         st.error(f"{why} {say('Try another picture.')}", icon=":material/broken_image:")
         return

@@ -27,7 +27,7 @@ import torch
 from accelerate import Accelerator
 from common import RESULTS, command_line, stamp
 
-from vehicle_nb.core import write_json
+from vehicle_nb.core import keep_memory, write_json
 from vehicle_nb.loading import PackedSplit, make_loader, read_config
 from vehicle_nb.processes import on_cpu, share_threads
 from vehicle_nb.recipe import Settings, complete
@@ -133,6 +133,7 @@ def main():
     if args.read_all:
         return read_all(args.processed)
     share_threads(0)
+    keep_memory()
     options = {"batch_size": args.batch_size, "precision": args.precision, "compile": args.compile}
     archs = [arch.split(":") for arch in args.archs]
     head, path = stamp(command_line("input_pipeline.py")), RESULTS / "input_pipeline.json"

@@ -3,6 +3,7 @@
     python benchmarks/peers.py data/processed                       both questions, see below (about 35 minutes)
     python benchmarks/peers.py data/processed --minutes 0           the rate alone
     python benchmarks/peers.py data/processed --rate --minutes 5    accuracy after five minutes alone
+    python benchmarks/peers.py data/processed --rate --minutes 2 --arch mobilenet_v2 --weights FILE     with borrowed features
 
 The peers, each with its usual recipe: loops like torchvision's references and Accelerate's cv_example; timm; fastai.
 Each contender is a process of its own, on the CPU, with the same number of threads; it gets the set's JPEGs. A peer has
@@ -11,7 +12,8 @@ no loading processes or one a thread, whichever a short trial found to be faster
 1. Rate: pictures a second of real training at one picture size, in turns; the first steps warm up and are left out.
 2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they; ours as `train()` trains by default.
    The clock counts loading, training, checkpoints; it stands still while a model is evaluated (by the same code for
-   all, in float32). Peers deliver their last weights, ours what `train()` leaves.
+   all, in float32). Peers deliver their last weights, ours what `train()` leaves. With `--weights` all begin with the same
+   pretrained features, and peers with the recipe that their makers show for that.
 """
 
 import argparse
@@ -75,6 +77,7 @@ class Task:
     bf16: bool = False  # peers: the arithmetic that ours uses
     progressive: bool = False  # ours: smaller pictures first
     lr: float = 0.0  # peers: instead of the recipe's learning rate
+    weights: str = ""  # file of pretrained weights
 
 
 class Run:
@@ -100,7 +103,7 @@ class Run:
     def network(self, build=None) -> nn.Module:
         "The network that all train, for pictures normalised as ImageNet's; in PyTorch's default memory format."
         torch.manual_seed(self.task.seed)
-        model = build() if build else create_model(self.task.arch, len(self.classes))
+        model = build() if build else create_model(self.task.arch, len(self.classes), self.task.weights)
         model = model[1] if isinstance(model, nn.Sequential) else model  # leaves `Rescale` out
         self.model = model.to(memory_format=torch.channels_last if self.task.bf16 else torch.contiguous_format)
         if self.task.bf16:
@@ -154,12 +157,13 @@ def accuracy(model: nn.Module, task: Task, split: str, size: int, look: float = 
 def torchvision_style(run: Run):
     "torchvision's references/classification: SGD, warm-up and cosine, label smoothing; 0.5 for 1,024 pictures a step."
     t = run.task
+    usual = 0.001 / 4 if t.weights else 0.5 / 1024  # for a picture in a step; PyTorch's tutorial fine-tunes with 0.001 for four
     crop = [T.RandomResizedCrop(t.size, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     tfms = T.Compose([*crop, T.ConvertImageDtype(torch.float), T.Normalize(MEAN, STD)])
     data = ImageFolder(Path(t.processed) / "train", tfms)
     loader = DataLoader(data, t.batch, shuffle=True, num_workers=t.workers)
     model, run.look = run.network(), 0.875  # its evaluation resizes to 256 and cuts out 224
-    optimizer = torch.optim.SGD(model.parameters(), lr=t.lr or 0.5 * t.batch / 1024, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=t.lr or usual * t.batch, momentum=0.9, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     total = run.epochs * len(loader)
     warm = max(1, total // 18)  # 5 of 90 epochs; in steps, because there may be only a few epochs
@@ -187,10 +191,10 @@ def timm_style(run: Run):
     pictures = data.create_dataset("", root=t.processed, split="train", is_training=True)
     options = {"color_jitter": 0.4, "interpolation": "random", "num_workers": t.workers, "device": torch.device("cpu")}
     loader = data.create_loader(pictures, (3, t.size, t.size), t.batch, is_training=True, **options)
-    known = t.arch in timm.list_models()
+    known = t.arch in timm.list_models() and not t.weights
     model = run.network((lambda: timm.create_model(t.arch, num_classes=classes)) if known else None)
     run.look = 0.875  # its crop_pct
-    optimizer = optim.create_optimizer_v2(model, opt="adamw", lr=t.lr or 1e-3, weight_decay=0.05)
+    optimizer = optim.create_optimizer_v2(model, opt="adamw", lr=t.lr or (3e-4 if t.weights else 1e-3), weight_decay=0.05)
     steps = {"step_on_epochs": False, "updates_per_epoch": len(loader), "warmup_epochs": run.epochs / 18}
     schedule, _ = scheduler.create_scheduler_v2(optimizer, "cosine", run.epochs, **steps)
     criterion, updates = LabelSmoothingCrossEntropy(0.1), 0
@@ -230,21 +234,28 @@ def fastai_style(run: Run):
         def after_epoch(self):
             run.epoch_end(self.epoch + 1)
 
-    learn = fv.Learner(dls, run.network(), loss_func=nn.CrossEntropyLoss(), cbs=Clock())
+    model = run.network()
+    parts = (lambda m: [list(m.features.parameters()), list(m.classifier.parameters())]) if t.weights else fv.trainable_params
+    learn = fv.Learner(dls, model, loss_func=nn.CrossEntropyLoss(), splitter=parts, cbs=Clock())
     learn.remove_cbs([cb for cb in learn.cbs if isinstance(cb, fv.Recorder | fv.ProgressCallback)])
-    learn.fit_one_cycle(run.epochs, t.lr or 3e-3)
+    if t.weights and t.epochs:  # the rate is that of all layers
+        learn.fine_tune(max(1, run.epochs - 1), t.lr or 2e-3)  # a round for the head alone, then all layers
+    else:
+        learn.fit_one_cycle(run.epochs, t.lr or 3e-3)
 
 
 def accelerate_style(run: Run):
-    "Accelerate's cv_example: a crop, Adam, one cycle; 0.003, because its 0.03 is for a last layer alone."
+    "Accelerate's cv_example: a crop, Adam, one cycle; from scratch 0.003, because its 0.03 is for a last layer alone."
     t = run.task
     accelerator = Accelerator(cpu=True)
     tfms = T.Compose([T.RandomResizedCrop((t.size, t.size), scale=(0.5, 1.0)), T.ToTensor()])
     data = ImageFolder(Path(t.processed) / "train", tfms)
     loader = DataLoader(data, shuffle=True, batch_size=t.batch, num_workers=t.workers)
     mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
-    model, lr = run.network(), t.lr or 3e-3
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr / 25)
+    model, lr = run.network(), t.lr or (3e-2 if t.weights else 3e-3)
+    if t.weights:
+        model.features.requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr / 25)
     schedule = OneCycleLR(optimizer, max_lr=lr, epochs=run.epochs, steps_per_epoch=len(loader))
     model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
     for epoch in range(run.epochs):
@@ -265,7 +276,8 @@ def ours(run: Run) -> dict:
     pictures = len(list_split(t.processed, "train", run.classes)[0])
 
     def tick(optimizer, *_):
-        if not isinstance(optimizer, torch.optim.LBFGS):  # which fits the temperature at the end
+        # Neither what fits the temperature at the end nor what teaches the last layer alone is a step over pictures.
+        if not isinstance(optimizer, torch.optim.LBFGS) and sum(len(group["params"]) for group in optimizer.param_groups) > 2:
             run.step(pictures / math.ceil(pictures / t.batch))  # ours shares the pictures out evenly
 
     register_optimizer_step_post_hook(tick)
@@ -284,7 +296,7 @@ def ours(run: Run) -> dict:
         size = {"batch_size": t.batch, "input_size": t.size, "progressive": t.progressive, "threads": t.threads}
         result = {}
         with suppress(Stop):
-            training.train(**where, **size, arch=t.arch, epochs=run.epochs, seed=t.seed, quiet=True)
+            training.train(**where, **size, arch=t.arch, weights=t.weights, epochs=run.epochs, seed=t.seed, quiet=True)
             model, config = load_bundle(path)
             result["test_accuracy"] = accuracy(model, t, "test", config["input_size"])
         settings = json.loads((path / "settings.json").read_text())
@@ -394,7 +406,8 @@ def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
     for task in tasks:
         task, rate, trials = pace(task)
         # A little less than fits: what the rate does not know (starting, packing, checkpoints) takes time too.
-        epochs = max(1, int(0.93 * 60 * minutes * rate / pictures))
+        share = 0.7 if task.weights and task.name == "ours" else 0.93  # of the time: the head is taught first
+        epochs = max(1, int(share * 60 * minutes * rate / pictures))
         task = replace(task, epochs=epochs, seconds=60 * minutes, progressive=True)
         result = start(task)
         while result["cut"] and task.epochs > 1:  # nobody shall lose the end of the schedule to a wrong guess
@@ -404,7 +417,7 @@ def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
         results[task.name] = {"rate_before": rate, "trials": trials, **result}
         shown = f"{result['pictures'] / pictures:.1f} epochs in {result['seconds'] / 60:.2f} minutes"
         print(f"  {task.name}: {shown}, test accuracy {result['test_accuracy']:.1%}", flush=True)
-    return {"arch": tasks[0].arch, "minutes": minutes, "contenders": results}
+    return {"arch": tasks[0].arch, "weights": Path(tasks[0].weights).name, "minutes": minutes, "contenders": results}
 
 
 def tables(results: dict) -> str:
@@ -446,7 +459,8 @@ def draw(results: dict, path: Path):
             times, shares = [t / 60 for t, _ in x["points"]], [100 * share for _, share in x["points"]]
             label = f"{name} (test {x['test_accuracy']:.0%})"
             axes[0][-1].plot(times, shares, marker=".", color=colours[name], label=label)
-        axes[0][-1].set(title=f"{found['arch']}, from scratch", xlabel="minutes", ylabel="val accuracy in %")
+        begin = "borrowed features" if found["weights"] else "from scratch"
+        axes[0][-1].set(title=f"{found['arch']}, {begin}", xlabel="minutes", ylabel="val accuracy in %")
         axes[0][-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     with write_whole(path) as file:
         fig.savefig(file, format="svg", metadata={"Date": None})
@@ -480,6 +494,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10, help="of a contender's turn, at least (and 8 steps)")
     parser.add_argument("--minutes", type=float, default=3, help="of each contender's training (0: leave accuracy out)")
     parser.add_argument("--arch", default="resnet18", help="whose accuracy is measured")
+    parser.add_argument("--weights", default="", help="file of pretrained weights for it (an arch with features and classifier)")
     parser.add_argument("--size", type=int, default=0, help="of the peers' pictures then; 0: 224 (vehicle_cnn: 128)")
     parser.add_argument("--threads", type=int, default=cpu_count())
     parser.add_argument("--batch", type=int, default=32)
@@ -503,9 +518,9 @@ def main(args: argparse.Namespace):
         raise VehicleError(f"Give --peer-lr for {', '.join(STYLES)}, and at least one of --turns.")
     same = {"threads": args.threads, "batch": args.batch, "seed": args.seed, "seconds": args.seconds}
 
-    def tasks(arch: str, size: int, own_size: int) -> list[Task]:
+    def tasks(arch: str, size: int, own_size: int, weights: str = "") -> list[Task]:
         each = {name: {"bf16": args.peer_bf16, "lr": lrs.get(name, 0.0), "size": size} for name in names[1:]}
-        return [Task(n, args.processed, arch=arch, **same, **each.get(n, {"size": own_size})) for n in names]
+        return [Task(n, args.processed, arch=arch, weights=weights, **same, **each.get(n, {"size": own_size})) for n in names]
 
     data = {"name": Path(args.processed).name, "counts": config["counts"], "content_hash": config.get("content_hash")}
     results = stamp(command_line("peers.py")) | {"seed": args.seed, "data": data, "rate": [], "accuracy": None}
@@ -515,7 +530,7 @@ def main(args: argparse.Namespace):
         write_json(args.results, results)  # what was measured stays, whatever comes
     if args.minutes:
         size = args.size or (128 if args.arch == OWN_ARCH else 224)
-        results["accuracy"] = measure_accuracy(tasks(args.arch, size, 0), args.minutes)
+        results["accuracy"] = measure_accuracy(tasks(args.arch, size, 0, args.weights), args.minutes)
         write_json(args.results, results)
     draw(results, args.results.with_suffix(".svg"))
     print(tables(results))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from common import RESULTS, command_line, stamp
 
-from vehicle_nb.core import write_json
+from vehicle_nb.core import keep_memory, write_json
 from vehicle_nb.model import create_model
 from vehicle_nb.processes import on_cpu, share_threads
 from vehicle_nb.recipe import choose_precision
@@ -63,6 +63,7 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
     share_threads(0)
+    keep_memory()
     device = torch.device("cpu" if on_cpu() else "cuda")
     head = stamp(command_line("precision.py"))
     rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]

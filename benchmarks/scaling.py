@@ -23,7 +23,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 
 from common import RESULTS, command_line, spread, stamp
 
-from vehicle_nb.core import house_style, write_json, write_whole
+from vehicle_nb.core import house_style, keep_memory, write_json, write_whole
 from vehicle_nb.processes import share_threads, start_processes
 from vehicle_nb.recipe import Settings, complete
 from vehicle_nb.trainer import Trainer, train_step
@@ -34,6 +34,7 @@ WARM = 3  # steps left out: DDP builds its buckets anew after the first
 def work(task: dict):
     "One rank: train some steps; rank 0 prints pictures a second over all ranks."
     share_threads(1)
+    keep_memory()
     acc = start_processes(120, task["bucket_mb"])
     names = ("processed", "arch", "batch_size", "input_size", "precision")
     settings = complete(Settings(**{name: task[name] for name in names}), acc.device)

@@ -297,6 +297,11 @@ def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
     assert at.error[0].value.startswith("This picture cannot be fetched: the server answered 404") and 'class="answer"' not in html(at)
     at = upload(at, ("own.jpg", jpeg("bus")))
     assert not at.error and 'class="answer">Bus<' in html(at)
+    at = upload(at, ("broken.jpg", b"no picture"))
+    assert at.error[0].value.startswith("broken.jpg cannot be used")
+    at.text_input[0].set_value("https://example.org/missing-too.jpg")
+    at = run(at)
+    assert [error.value[:30] for error in at.error] == ["This picture cannot be fetched"], "the newest alone, not the older file's, too"
 
 
 # --- languages -----------------------------------------------------------------------------------------------------------
@@ -427,6 +432,7 @@ def wait_until(condition, seconds: float = 30):
 def test_without_a_model_the_page_offers_to_train_one(models):
     at = run()
     assert button(at, "Train the demo model") and not at.file_uploader
+    assert [choice.label for choice in at.segmented_control] == ["Language"], "there is no model to be told about"
     assert any("accelerate launch -m vehicle_nb.train" in c.value for c in at.code)
     Path("data/raw").mkdir(parents=True)  # the command would train on this folder, so the button says so
     assert button(run(at), "Train on my pictures")

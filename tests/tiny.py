@@ -39,10 +39,10 @@ def _trained() -> torch.nn.Module:
 
 
 @functools.cache
-def _template() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="tiny-bundle-"))
+def _template() -> tempfile.TemporaryDirectory:
+    folder = tempfile.TemporaryDirectory(prefix="tiny-bundle-")  # goes when this process ends
     config = {"arch": "vehicle_cnn", "classes": CLASSES, "image_size": 64, "input_size": 32}
-    save_bundle(folder, _trained(), config)
+    save_bundle(Path(folder.name), _trained(), config)
     return folder
 
 
@@ -50,7 +50,7 @@ def tiny_bundle(path: Path, **config) -> Path:
     "A bundle that knows four colours, at `path`; `config` replaces what its description says."
     import json
 
-    shutil.copytree(_template(), path)
+    shutil.copytree(_template().name, path)
     plain = json.loads((path / "config.json").read_text())
     write_json(path / "config.json", plain | config)
     return path

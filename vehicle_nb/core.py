@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'write_whole', 'write_json', 'write_whole_folder', 'only_one', 'publish', 'rescue',
            'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
-           'house_style', 'show_images', 'jpeg']
+           'keep_memory', 'house_style', 'show_images', 'jpeg']
 
 # %% ../nbs/11_core.ipynb #35803f60
+import ctypes
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -217,6 +219,16 @@ def progress(
     "A progress bar with speed and time left."
     options = {"dynamic_ncols": True, "leave": True, "mininterval": 0.2, **kwargs}
     return text_tqdm(iterable, desc=desc, total=total, disable=disable, **options)
+
+# %% ../nbs/11_core.ipynb #eb3b2eb6
+def keep_memory() -> bool:  # was there anything to do? (on Linux with glibc)
+    "Let what this process frees stay with it, for its next step (`man 3 mallopt`)."
+    if platform.libc_ver()[0] != "glibc":  # others, and other systems, have other rules
+        return False
+    mmap_max, trim_threshold, arena_max = -4, -1, -8  # names and numbers of malloc.h
+    mallopt = ctypes.CDLL(None).mallopt
+    # No blocks outside the heap, nothing returned from its end, and one heap for all threads: they pass tensors to each other.
+    return all(mallopt(option, value) for option, value in ((mmap_max, 0), (trim_threshold, -1), (arena_max, 1)))
 
 # %% ../nbs/11_core.ipynb #9dc4e126
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#F0E442"]

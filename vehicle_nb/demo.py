@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from . import demo_cars, demo_craft, demo_riders
-from .core import VehicleError, progress, write_whole_folder
+from .core import VehicleError, progress, spaced, write_whole_folder
 from .demo_camera import Recipe
 from .demo_scenery import SCENES, catalogue, render, stream
 from .demo_shapes import VEHICLES, pick
@@ -155,7 +155,7 @@ def contact_sheet(
     for row, kind in enumerate(classes):
         y = gap + row * step
         if names:
-            text = ((gap * 2, y + size / 2), kind.replace("_", " "))
+            text = ((gap * 2, y + size / 2), spaced(kind))
             ImageDraw.Draw(sheet_).text(*text, fill=(40, 40, 46), anchor="lm", font_size=max(10, size // 8))
         for i in range(per_class):
             image = draw_vehicle(kind, own_seed(kind, i, seed), size * 2)

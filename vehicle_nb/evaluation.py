@@ -23,7 +23,7 @@ from vehicle_nb.answers import (
     plot_coverage, plot_per_class, plot_reliability, plot_top_losses, predictions_table, reliability_table, some_right, top_losses,
     wilson,
 )
-from .core import VehicleError, in_notebook, run_command, write_json, write_whole_folder
+from .core import VehicleError, in_notebook, keep_memory, run_command, write_json, write_whole_folder
 from vehicle_nb.examination import (
     ROUGH, collect, heat_overlay, last_feature_map, plot_robustness, predict_probs, robustness, shared_classes, speed,
     where_it_looked,
@@ -61,6 +61,7 @@ def evaluate(
     others: str | Path | None = None,  # folder of pictures that show no known class: how many of them are refused?
 ) -> dict:  # all figures; `per_class` and `robustness` are tables
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
+    keep_memory()
     bundle = find_bundle(bundle if bundle is not None else "models")
     processed = processed or own_set(bundle)
     answers, images, model, config = collect(bundle, processed, split, device=device, show_progress=show_progress)

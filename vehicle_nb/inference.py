@@ -29,7 +29,7 @@ from PIL import Image
 from torch import nn
 
 from .confidence import Judge, known_score
-from .core import VehicleError, in_notebook, progress, run_command, spaced
+from .core import VehicleError, in_notebook, keep_memory, progress, run_command, spaced
 from .data import BadImage, walk_folder
 from .exported import ONNX_FILE, export_onnx, fold, read_onnx
 from .fetch import array_to_image, fetch_picture, is_url, load_image, picture_name
@@ -326,6 +326,8 @@ def predict_pictures(
     sources = [BytesIO(sys.stdin.buffer.read()) if p == "-" else p for name in pictures for p in _expand(name)]
     if not sources:
         raise VehicleError(f"No pictures in {', '.join(map(str, pictures))}.")
+    if len(sources) > 1:
+        keep_memory()
     predictor = Predictor(bundle, device, backend)
     top = min(max(1, top), len(predictor.classes))
     answers = predictor.predict_many(sources, batch_size)

@@ -44,12 +44,12 @@ class Settings:
     first_rate: float = 0.0
     frozen: int = -1
     norms: str = "auto"
-    weight_decay: float = 0.05
+    weight_decay: float = 0.0
     label_smoothing: float = 0.1
     cutmix: float = 0.0
     mixup: float = 0.0
     ema: float = 0.998
-    clip: float = 1.0
+    clip: float = 0.0
     input_size: int = 0
     progressive: bool = True
     precision: str = "auto"
@@ -82,8 +82,8 @@ def choose_epochs(
     pictures: int,  # size of the training split
     borrowed: bool = False,  # does the run begin with a pretrained network?
 ) -> int:
-    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 3 to 8."
-    return min(8, max(3, round(4_200 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
+    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 4 to 20."
+    return min(20, max(4, round(14_000 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
 
 
 def choose_batch_size(

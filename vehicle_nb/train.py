@@ -23,7 +23,7 @@ from vehicle_nb.checkpoints import (
     bundle_config, check_same_set, choose_run, list_checkpoints, load_checkpoint, save_checkpoint, start_run, write_history,
 )
 from .confidence import fit_temperature, learn_limits
-from .core import VehicleError, in_notebook, progress, run_command
+from .core import VehicleError, in_notebook, keep_memory, progress, run_command
 from .data import disk_errors
 from .demo import make_demo
 from .loading import read_config
@@ -253,12 +253,12 @@ def train(
     first_rate: float = 0.0,  # learning rate of the first layers as a share of lr; 0 chooses 1 from scratch, else 0.1
     frozen: int = -1,  # fifths of the layers, from the pixels on, that stay as they are; -1 chooses 0 from scratch, else 2
     norms: str = "auto",  # statistics of batch normalisation "fixed" or "free"; auto fixes those of a borrowed network
-    weight_decay: float = 0.05,  # pull of the weights towards zero (AdamW)
+    weight_decay: float = 0.0,  # pull of the weights towards zero (AdamW); 0.05 is usual
     label_smoothing: float = 0.1,  # share of certainty that the target gives away
     cutmix: float = 0.0,  # share of the pictures that get a rectangle of another
     mixup: float = 0.0,  # share of the pictures that are added to another
     ema: float = 0.998,  # memory of the averaged weights, in (0, 1)
-    clip: float = 1.0,  # largest norm of the gradient; 0 for no limit
+    clip: float = 0.0,  # largest norm of the gradient; 0 for no limit, 1 is usual
     input_size: int = 0,  # side of the network's input; 0 chooses 128 from scratch on a CPU, else that of the processed pictures
     progressive: bool = True,  # smaller pictures in the first part of the run
     precision: str = "auto",  # "fp32", "bf16", or "auto"
@@ -280,6 +280,7 @@ def train(
     if threads < 0 or peer_timeout < 1:
         raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to share the cores) or more; 1 second or more.")
     share_threads(threads)
+    keep_memory()
     acc = start_processes(peer_timeout)
     say = partial(print, flush=True) if acc.is_main_process and not quiet else (lambda *_, **__: None)
     path = rank_0(acc, lambda: choose_run(models, run_name, arch, resume))
