@@ -82,8 +82,8 @@ def choose_epochs(
     pictures: int,  # size of the training split
     borrowed: bool = False,  # does the run begin with a pretrained network?
 ) -> int:
-    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 4 to 20."
-    return min(20, max(4, round(14_000 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
+    "From scratch 27 rounds, and up to 150 for small sets; a pretrained network needs 4 to 12."
+    return min(12, max(4, round(8_400 / pictures))) if borrowed else min(150, max(27, round(500_000 / pictures**1.25)))
 
 
 def choose_batch_size(

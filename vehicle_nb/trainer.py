@@ -191,37 +191,27 @@ def predict_split(
 @torch.no_grad()
 def head_features(
     trainer: Trainer,  # the run
-    views: int,  # each picture as it is, and in so many views less one
     quiet: bool = False,  # no progress bar?
-) -> tuple[Tensor, Tensor]:  # features (views · N) × D and their labels, the same on every rank
+) -> tuple[Tensor, Tensor]:  # features N × D and their labels, the same on every rank
     "What goes into the last layer, computed once for all training pictures."
-    s, acc, loader = trainer.settings, trainer.accelerator, trainer.loaders["train"]
+    acc, loader = trainer.accelerator, trainer.loaders["train"]
     model, table = trainer.ema.module.eval(), None
-    bar = progress(desc="features", total=views * len(loader), disable=quiet or not trainer.main)
-    for view in range(views):
-        trainer.augment.epoch = s.epochs + view  # views that no epoch of the run will show
-        for images, _, index in loader:
-            images, index = images.to(acc.device), index.to(acc.device)
-            with trainer.autocast():
-                features = head_inputs(model, trainer.augment(images, index) if view else to_input(images, s.input_size)).float()
-            if table is None:
-                table = features.new_zeros(views, len(loader.dataset), features.shape[1])
-            table[view, index] = features
-            bar.update()
-    bar.close()
-    labels = torch.from_numpy(loader.dataset.labels).to(acc.device)
-    return acc.reduce(table, "sum").flatten(0, 1), labels.repeat(views)
+    for images, _, index in progress(loader, "features", disable=quiet or not trainer.main):
+        with trainer.autocast():
+            features = head_inputs(model, to_input(images.to(acc.device), trainer.settings.input_size)).float()
+        if table is None:
+            table = features.new_zeros(len(loader.dataset), features.shape[1])
+        table[index.to(acc.device)] = features
+    return acc.reduce(table, "sum"), torch.from_numpy(loader.dataset.labels).to(acc.device)
 
 # %% ../nbs/34_trainer.ipynb #06e9d5b8
 def teach_head(
     trainer: Trainer,  # the run, freshly built
     quiet: bool = False,  # no progress bar?
-    views: int = 5,  # each picture as it is, and four times augmented; fewer for large sets
 ):
     "Fit the last layer alone to the features of a borrowed network (Kumar et al., https://arxiv.org/abs/2202.10054)."
     s, acc = trainer.settings, trainer.accelerator
-    views = max(1, min(views, 50_000 // len(trainer.loaders["train"].dataset)))
-    features, labels = head_features(trainer, views, quiet)
+    features, labels = head_features(trainer, quiet)
     head = find_head(trainer.ema.module)
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.1)
     schedule = LambdaLR(optimizer, lambda epoch: 1 - epoch / s.head_epochs)
