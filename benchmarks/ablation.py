@@ -44,6 +44,7 @@ BORROWED = {
     "default": {},
     "head not taught first": {"head_epochs": 0},
     "half of the epochs": {"epochs": 0.5},
+    "pictures changed at full strength": {"augmentation": 1.0},
     "a limit for the gradient": {"clip": 1.0},
     "weight decay": {"weight_decay": 0.05},
     "head alone": {"frozen": 4, "first_rate": 1e-6, "epochs": 1},

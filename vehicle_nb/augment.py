@@ -70,12 +70,13 @@ class Augment(nn.Module):
         shift: float = 0.1,  # at most so much of the picture's side
         light: float = 0.3,  # brightness and contrast change by at most this share
         colour: float = 0.4,  # saturation changes by at most this share
+        strength: float = 1.0,  # of all this but the mirror: 0.5 turns, zooms and colours half as much, 0 not at all
     ):
         super().__init__()
         self.input_size, self.seed, self.epoch = input_size, seed, 0
-        self.flip, self.rotate, self.stretch, self.shift = flip, rotate, stretch, shift
-        self.zoom_in, self.zoom_out = zoom_in, zoom_out
-        self.light, self.colour = light, colour
+        self.flip = flip
+        self.rotate, self.shift, self.light, self.colour = (strength * most for most in (rotate, shift, light, colour))
+        self.zoom_in, self.zoom_out, self.stretch = (most**strength for most in (zoom_in, zoom_out, stretch))
 
     def matrices(self, u: Tensor) -> Tensor:
         "Affine maps N × 2 × 3 from output to input positions; `u` N × 6 in [0, 1)."

@@ -46,6 +46,7 @@ class Settings:
     norms: str = "auto"
     weight_decay: float = 0.0
     label_smoothing: float = 0.1
+    augmentation: float = -1.0
     cutmix: float = 0.0
     mixup: float = 0.0
     ema: float = 0.998
@@ -137,6 +138,8 @@ def check_options(
     for name in ("label_smoothing", "ema"):
         if not 0 <= options[name] < 1:
             raise VehicleError(f"--{name} {options[name]} makes no sense: give a number from 0 to less than 1.")
+    if options["augmentation"] != -1 and not 0 <= options["augmentation"] <= 2:
+        raise VehicleError(f"--augmentation {options['augmentation']} makes no sense: give 0 (none) to 2 (double), or -1 to choose for me.")
     if min(options["cutmix"], options["mixup"]) < 0 or options["cutmix"] + options["mixup"] > 1:
         raise VehicleError("--cutmix and --mixup are shares of the pairs of pictures: give 0 or more, together at most 1.")
     if options["norms"] not in ("auto", "fixed", "free"):
@@ -169,6 +172,7 @@ def complete(
         first_rate=s.first_rate or (0.1 if borrowed else 1.0),
         frozen=s.frozen if s.frozen >= 0 else 2 * borrowed,
         norms=s.norms if s.norms != "auto" else "fixed" if borrowed and pictures < 10_000 else "free",
+        augmentation=s.augmentation if s.augmentation >= 0 else 0.5 if borrowed else 1.0,
         input_size=s.input_size or min(MOST_PIXELS if small_is_wrong else 128, config["size"]),
         progressive=s.progressive and not fixed and not borrowed,
         precision=choose_precision(s.precision, s.arch, device),

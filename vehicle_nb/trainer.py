@@ -69,7 +69,7 @@ class Trainer:
         }
         self.sampler = self.loaders["train"].batch_sampler
         self.steps = self.sampler.steps
-        self.augment = Augment(s.input_size, s.seed)
+        self.augment = Augment(s.input_size, s.seed, strength=s.augmentation)
         self.mix = Mix(len(self.classes), s.cutmix, s.mixup, s.seed)
         self._build()
 
