@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run at the same time get cores of their own, and so do all processes that they start: threads that wait for
     # a core which another test holds would make both slow.
-    workers, number = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-    cores = sorted(os.sched_getaffinity(0))
-    own = cores[number::workers] or [cores[number % len(cores)]]
-    os.sched_setaffinity(0, own)
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(own)))
+    threads = 1
+    if hasattr(os, "sched_setaffinity"):  # not on macOS or Windows
+        workers, number = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[number::workers] or [cores[number % len(cores)]]
+        os.sched_setaffinity(0, own)
+        threads = len(own)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
