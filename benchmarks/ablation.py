@@ -32,6 +32,7 @@ SCRATCH = {
     "full size all the time": {"progressive": False},
     "full size, for the same time": {"progressive": False, "epochs": 0.77},  # below 1: a share of the default's
     "CutMix for half of the pairs": {"cutmix": 0.5},
+    "no CutMix": {"cutmix": 0.0},  # long runs have it by default
     "MixUp for half of the pairs": {"mixup": 0.5},
     "rare classes weigh more": {"balance": True},
     "learning rate halved": {"lr": 0.002},

@@ -2,12 +2,15 @@
 
     python benchmarks/peers.py data/processed                       both questions, see below (about 35 minutes)
     python benchmarks/peers.py data/processed --minutes 0           the rate alone
+    python benchmarks/peers.py data/processed --minutes 0 --raw data/raw    the rate where peers get the photos as found
     python benchmarks/peers.py data/processed --rate --minutes 5    accuracy after five minutes alone
     python benchmarks/peers.py data/processed --rate --minutes 2 --arch mobilenet_v2 --weights FILE     with borrowed features
 
 The peers, each with its usual recipe: loops like torchvision's references and Accelerate's cv_example; timm; fastai.
-Each contender is a process of its own, on the CPU, with the same number of threads; it gets the set's JPEGs. A peer has
-no loading processes or one a thread, whichever a short trial found to be faster for it.
+Each contender is a process of its own, on the CPU, with the same number of threads; it gets the set's JPEGs, which
+preprocessing has made small. With `--raw` peers get the photos that these were made of, which is what their scripts are
+usually started with; the seconds of preprocessing are taken, too. A peer has no loading processes or one a thread,
+whichever a short trial found to be faster for it.
 
 1. Rate: pictures a second of real training at one picture size, in turns; the first steps warm up and are left out.
 2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they; ours as `train()` trains by default.
@@ -32,6 +35,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from PIL import Image
@@ -50,6 +54,7 @@ from vehicle_nb.core import VehicleError, end_well, house_style, write_json, wri
 from vehicle_nb.data import cpu_count
 from vehicle_nb.loading import list_split, read_config, to_input
 from vehicle_nb.model import OWN_ARCH, Rescale, create_model, list_archs, load_bundle, unknown_arch
+from vehicle_nb.preprocessing import preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WARM = 4  # steps that the rate leaves out: as many batches as two loading processes prepare ahead
@@ -78,6 +83,7 @@ class Task:
     progressive: bool = False  # ours: smaller pictures first
     lr: float = 0.0  # peers: instead of the recipe's learning rate
     weights: str = ""  # file of pretrained weights
+    photos: str = ""  # peers: folder with the training photos as they were found, instead of the set's pictures
 
 
 class Run:
@@ -86,6 +92,7 @@ class Run:
     def __init__(self, task: Task):
         self.task, self.epochs = task, task.epochs or 1000  # a rate needs no end but the clock's
         self.classes = read_config(task.processed)["classes"]
+        self.train_folder = Path(task.photos or task.processed) / "train"
         self.ticks, self.points, self.model, self.look, self.cut = [], [], None, 1.0, False
         self.start, self.paused = time.perf_counter(), 0.0
 
@@ -160,7 +167,7 @@ def torchvision_style(run: Run):
     usual = 0.001 / 4 if t.weights else 0.5 / 1024  # for a picture in a step; PyTorch's tutorial fine-tunes with 0.001 for four
     crop = [T.RandomResizedCrop(t.size, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     tfms = T.Compose([*crop, T.ConvertImageDtype(torch.float), T.Normalize(MEAN, STD)])
-    data = ImageFolder(Path(t.processed) / "train", tfms)
+    data = ImageFolder(run.train_folder, tfms)
     loader = DataLoader(data, t.batch, shuffle=True, num_workers=t.workers)
     model, run.look = run.network(), 0.875  # its evaluation resizes to 256 and cuts out 224
     optimizer = torch.optim.SGD(model.parameters(), lr=t.lr or usual * t.batch, momentum=0.9, weight_decay=1e-4)
@@ -188,7 +195,7 @@ def timm_style(run: Run):
     from timm.loss import LabelSmoothingCrossEntropy
 
     t, classes = run.task, len(run.classes)
-    pictures = data.create_dataset("", root=t.processed, split="train", is_training=True)
+    pictures = data.create_dataset("", root=run.train_folder.parent, split="train", is_training=True)
     options = {"color_jitter": 0.4, "interpolation": "random", "num_workers": t.workers, "device": torch.device("cpu")}
     loader = data.create_loader(pictures, (3, t.size, t.size), t.batch, is_training=True, **options)
     known = t.arch in timm.list_models() and not t.weights
@@ -217,10 +224,11 @@ def fastai_style(run: Run):
 
     t = run.task
     fv.default_device(False)
-    # The pictures have one size already, so that nothing is left to do for each one alone.
     tfms = [*fv.aug_transforms(size=t.size, min_scale=0.5), fv.Normalize.from_stats(*fv.imagenet_stats)]
-    options = {"batch_tfms": tfms, "bs": t.batch, "num_workers": t.workers, "device": torch.device("cpu")}
-    dls = fv.ImageDataLoaders.from_folder(t.processed, train="train", valid="val", **options)
+    # The set's pictures have one size, so that nothing is left to do for each one alone; photos need one to make a batch.
+    alone = fv.Resize(round(t.size * 8 / 7)) if t.photos else None
+    options = {"item_tfms": alone, "batch_tfms": tfms, "bs": t.batch, "num_workers": t.workers, "device": torch.device("cpu")}
+    dls = fv.ImageDataLoaders.from_folder(run.train_folder.parent, train="train", valid="val", **options)
 
     class Clock(fv.Callback):
         "Tells our clock of each step; leaves out fastai's own validation, because ours evaluates all."
@@ -249,7 +257,7 @@ def accelerate_style(run: Run):
     t = run.task
     accelerator = Accelerator(cpu=True)
     tfms = T.Compose([T.RandomResizedCrop((t.size, t.size), scale=(0.5, 1.0)), T.ToTensor()])
-    data = ImageFolder(Path(t.processed) / "train", tfms)
+    data = ImageFolder(run.train_folder, tfms)
     loader = DataLoader(data, shuffle=True, batch_size=t.batch, num_workers=t.workers)
     mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
     model, lr = run.network(), t.lr or (3e-2 if t.weights else 3e-3)
@@ -310,6 +318,29 @@ def shadow(processed: str, folder: Path) -> Path:
         if path.name[0] != ".":
             (folder / "set" / path.name).symlink_to(path)
     return folder / "set"
+
+
+def as_found(processed: str, raw: Path, folder: Path) -> str:
+    "A folder of folders with the photos of the training split as they were found, as the peers' scripts want them."
+    manifest = pd.read_csv(Path(processed) / "manifest.csv", keep_default_na=False)
+    for row in manifest[(manifest["split"] == "train") & (manifest["source"] == "")].itertuples():
+        target = folder / "train" / manifest.at[row.Index, "class"] / f"{row.id}{Path(row.path).suffix}"
+        if not (raw / row.path).is_file():
+            raise VehicleError(f"{raw} has no {row.path}: --raw wants the folder that {processed} was made of.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to((raw / row.path).resolve())
+    for name in read_config(processed)["classes"]:  # fastai looks at the pictures to validate on, although it gets no turn
+        (folder / "val").mkdir(exist_ok=True)
+        (folder / "val" / name).symlink_to((Path(processed) / "val" / name).resolve())
+    return str(folder)
+
+
+def preparing(raw: Path, seed: int) -> float:
+    "Seconds of preprocessing."
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        preprocess(raw, Path(folder) / "processed", seed=seed, show_progress=False)
+        return time.perf_counter() - start
 
 
 STYLES = {"torchvision": torchvision_style, "timm": timm_style, "fastai": fastai_style, "accelerate": accelerate_style}
@@ -423,6 +454,8 @@ def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
 def tables(results: dict) -> str:
     "The figures as Markdown."
     lines = []
+    if prepared := results["prepare_seconds"]:
+        lines.append(f"\nPeers read the photos as they were found; ours has prepared them, once, in {spread(prepared, 1)} s.")
     for rate in results["rate"]:
         lines += [f"\n**{rate['arch']} at {rate['size']} pixels** (mean ± standard deviation of the turns)\n"]
         lines += ["| | precision | loading processes | pictures a second | ours / it |", "|---|---|---|---|---|"]
@@ -490,6 +523,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=STYLES, help="default: all that are installed")
     rate = [("resnet18", 224), ("vehicle_cnn", 128)]
     parser.add_argument("--rate", nargs="*", type=pair, default=rate, metavar="ARCH:SIZE", help="none: leave it out")
+    parser.add_argument("--raw", type=Path, help="the folder that PROCESSED was made of: for the rate, peers read its photos")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of a contender's turn, at least (and 8 steps)")
     parser.add_argument("--minutes", type=float, default=3, help="of each contender's training (0: leave accuracy out)")
@@ -518,16 +552,19 @@ def main(args: argparse.Namespace):
         raise VehicleError(f"Give --peer-lr for {', '.join(STYLES)}, and at least one of --turns.")
     same = {"threads": args.threads, "batch": args.batch, "seed": args.seed, "seconds": args.seconds}
 
-    def tasks(arch: str, size: int, own_size: int, weights: str = "") -> list[Task]:
-        each = {name: {"bf16": args.peer_bf16, "lr": lrs.get(name, 0.0), "size": size} for name in names[1:]}
+    def tasks(arch: str, size: int, own_size: int, weights: str = "", photos: str = "") -> list[Task]:
+        each = {name: {"bf16": args.peer_bf16, "lr": lrs.get(name, 0.0), "size": size, "photos": photos} for name in names[1:]}
         return [Task(n, args.processed, arch=arch, weights=weights, **same, **each.get(n, {"size": own_size})) for n in names]
 
     data = {"name": Path(args.processed).name, "counts": config["counts"], "content_hash": config.get("content_hash")}
     results = stamp(command_line("peers.py")) | {"seed": args.seed, "data": data, "rate": [], "accuracy": None}
     results["versions"] |= {name: metadata.version(name) for name in names if name in MODULES}
-    for arch, size in args.rate:
-        results["rate"].append(measure_rate(tasks(arch, int(size), int(size)), args.turns))
-        write_json(args.results, results)  # what was measured stays, whatever comes
+    with tempfile.TemporaryDirectory() as folder:
+        photos = as_found(args.processed, args.raw, Path(folder)) if args.raw else ""
+        results["prepare_seconds"] = [preparing(args.raw, args.seed) for _ in range(args.turns)] if args.raw else None
+        for arch, size in args.rate:
+            results["rate"].append(measure_rate(tasks(arch, int(size), int(size), photos=photos), args.turns))
+            write_json(args.results, results)  # what was measured stays, whatever comes
     if args.minutes:
         size = args.size or (128 if args.arch == OWN_ARCH else 224)
         results["accuracy"] = measure_accuracy(tasks(args.arch, size, 0, args.weights), args.minutes)

@@ -108,6 +108,18 @@ def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, mixing):
         assert ((a - b).abs() > 1e-5).float().mean() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({"epochs": 100}, 0.5), ({"epochs": 99}, 0.0), ({"epochs": 100, "weights": "known.safetensors"}, 0.0),
+        ({"epochs": 100, "cutmix": 0.0}, 0.0), ({"epochs": 3, "cutmix": 0.3}, 0.3), ({"epochs": 100, "mixup": 0.7}, 0.0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_long_runs_from_scratch_mix_pictures_unless_told_otherwise(processed, options, share):
+    assert complete(Settings(processed=str(processed), **options), torch.device("cpu")).cutmix == share
+
+
 def test_a_borrowed_network_keeps_its_first_layers_and_its_statistics(processed, whole_run, tmp_path):
     weights = {name: value for name, value in load_file(whole_run / "model.safetensors").items() if not name.startswith("head.")}
     save_file(weights, tmp_path / "borrowed.safetensors")
@@ -200,6 +212,7 @@ MISTAKES = {
     "negative epochs": ("--epochs -3", "--epochs"),
     "pieces of nothing": ("--accumulate 0", "--accumulate"),
     "more mixtures than pictures": ("--cutmix 0.7 --mixup 0.7", "at most 1"),
+    "a negative share of mixtures": ("--cutmix -0.5", "0 or more"),
     "unknown way with statistics": ("--norms frozen", "fixed"),
     "too many bands": ("--frozen 5", "bands"),
     "unwritable models": ("--models /dev/null/models", "--models"),

@@ -256,7 +256,7 @@ def train(
     weight_decay: float = 0.0,  # pull of the weights towards zero (AdamW); 0.05 is usual
     label_smoothing: float = 0.1,  # share of certainty that the target gives away
     augmentation: float = -1.0,  # how much pictures are turned, zoomed and recoloured, 0 to 2; -1 chooses 1 from scratch, else 0.5
-    cutmix: float = 0.0,  # share of the pictures that get a rectangle of another
+    cutmix: float = -1.0,  # share of the pictures that get a rectangle of another; -1: 0.5 in 100 rounds or more from scratch, else 0
     mixup: float = 0.0,  # share of the pictures that are added to another
     ema: float = 0.998,  # memory of the averaged weights, in (0, 1)
     clip: float = 0.0,  # largest norm of the gradient; 0 for no limit, 1 is usual
