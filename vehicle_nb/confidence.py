@@ -35,7 +35,12 @@ def fit_temperature(
         return loss
 
     solver.step(closure)
-    return float(log_t.detach().exp().clamp(0.05, 20))
+    found = float(log_t.detach().exp().clamp(0.05, 20))
+    # Laplace's rule of succession: after n right answers of n, expect the next one to be right with (n + 1) / (n + 2).
+    most = ((logits.argmax(1) == labels).sum() + 1) / (len(labels) + 2)
+    while found < 20 and (logits / found).softmax(1).amax(1).mean() > most:
+        found *= 1.01
+    return min(found, 20.0)
 
 # %% ../nbs/36_confidence.ipynb #269a0cdb
 NEIGHBOURS = 10
@@ -75,8 +80,10 @@ def fit_threshold(
     scores: Tensor,  # N, of the validation split: the larger, the better known
     keep: float = 0.95,  # share of validation pictures that must be answered
 ) -> float:
-    "The score under which the answer is 'not a vehicle I know'."
-    return float(scores.double().quantile(1 - keep))
+    "The score under which the answer is 'not a vehicle I know'; on average it keeps that share of new pictures, too."
+    # Of n + 1 pictures each is the lowest as often as any other, the new one as well (https://arxiv.org/abs/2107.07511, section 1).
+    refused = int((1 - keep) * (len(scores) + 1))
+    return float(scores.sort().values[max(refused, 1) - 1])
 
 # %% ../nbs/36_confidence.ipynb #42fdacf3
 def known_score(
