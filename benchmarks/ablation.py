@@ -29,7 +29,7 @@ SCRATCH = {
     "no label smoothing": {"label_smoothing": 0.0},
     "a limit for the gradient": {"clip": 1.0},
     "weight decay": {"weight_decay": 0.05},
-    "full size all the time": {"progressive": False},
+    "full size all the time": {"progressive": False},  # says something from --size 96 on: 64 pixels have no smaller size before them
     "full size, for the same time": {"progressive": False, "epochs": 0.77},  # below 1: a share of the default's
     "CutMix for half of the pairs": {"cutmix": 0.5},
     "no CutMix": {"cutmix": 0.0},  # long runs have it by default

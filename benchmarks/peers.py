@@ -92,7 +92,7 @@ class Run:
     def __init__(self, task: Task):
         self.task, self.epochs = task, task.epochs or 1000  # a rate needs no end but the clock's
         self.classes = read_config(task.processed)["classes"]
-        self.train_folder = Path(task.photos or task.processed) / "train"
+        self.folder = Path(task.photos or task.processed)  # where a peer finds its pictures
         self.ticks, self.points, self.model, self.look, self.cut = [], [], None, 1.0, False
         self.start, self.paused = time.perf_counter(), 0.0
 
@@ -167,7 +167,7 @@ def torchvision_style(run: Run):
     usual = 0.001 / 4 if t.weights else 0.5 / 1024  # for a picture in a step; PyTorch's tutorial fine-tunes with 0.001 for four
     crop = [T.RandomResizedCrop(t.size, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     tfms = T.Compose([*crop, T.ConvertImageDtype(torch.float), T.Normalize(MEAN, STD)])
-    data = ImageFolder(run.train_folder, tfms)
+    data = ImageFolder(run.folder / "train", tfms)
     loader = DataLoader(data, t.batch, shuffle=True, num_workers=t.workers)
     model, run.look = run.network(), 0.875  # its evaluation resizes to 256 and cuts out 224
     optimizer = torch.optim.SGD(model.parameters(), lr=t.lr or usual * t.batch, momentum=0.9, weight_decay=1e-4)
@@ -195,7 +195,7 @@ def timm_style(run: Run):
     from timm.loss import LabelSmoothingCrossEntropy
 
     t, classes = run.task, len(run.classes)
-    pictures = data.create_dataset("", root=run.train_folder.parent, split="train", is_training=True)
+    pictures = data.create_dataset("", root=run.folder, split="train", is_training=True)
     options = {"color_jitter": 0.4, "interpolation": "random", "num_workers": t.workers, "device": torch.device("cpu")}
     loader = data.create_loader(pictures, (3, t.size, t.size), t.batch, is_training=True, **options)
     known = t.arch in timm.list_models() and not t.weights
@@ -228,7 +228,7 @@ def fastai_style(run: Run):
     # The set's pictures have one size, so that nothing is left to do for each one alone; photos need one to make a batch.
     alone = fv.Resize(round(t.size * 8 / 7)) if t.photos else None
     options = {"item_tfms": alone, "batch_tfms": tfms, "bs": t.batch, "num_workers": t.workers, "device": torch.device("cpu")}
-    dls = fv.ImageDataLoaders.from_folder(run.train_folder.parent, train="train", valid="val", **options)
+    dls = fv.ImageDataLoaders.from_folder(run.folder, train="train", valid="val", **options)
 
     class Clock(fv.Callback):
         "Tells our clock of each step; leaves out fastai's own validation, because ours evaluates all."
@@ -257,7 +257,7 @@ def accelerate_style(run: Run):
     t = run.task
     accelerator = Accelerator(cpu=True)
     tfms = T.Compose([T.RandomResizedCrop((t.size, t.size), scale=(0.5, 1.0)), T.ToTensor()])
-    data = ImageFolder(run.train_folder, tfms)
+    data = ImageFolder(run.folder / "train", tfms)
     loader = DataLoader(data, shuffle=True, batch_size=t.batch, num_workers=t.workers)
     mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
     model, lr = run.network(), t.lr or (3e-2 if t.weights else 3e-3)
@@ -493,7 +493,7 @@ def draw(results: dict, path: Path):
             label = f"{name} (test {x['test_accuracy']:.0%})"
             axes[0][-1].plot(times, shares, marker=".", color=colours[name], label=label)
         begin = "borrowed features" if found["weights"] else "from scratch"
-        axes[0][-1].set(title=f"{found['arch']}, {begin}", xlabel="minutes", ylabel="val accuracy in %")
+        axes[0][-1].set(title=f"{found['arch']}\n{begin}", xlabel="minutes", ylabel="val accuracy in %")
         axes[0][-1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     with write_whole(path) as file:
         fig.savefig(file, format="svg", metadata={"Date": None})
