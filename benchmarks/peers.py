@@ -9,8 +9,9 @@
 The peers, each with its usual recipe: loops like torchvision's references and Accelerate's cv_example; timm; fastai.
 Each contender is a process of its own, on the CPU, with the same number of threads; it gets the set's JPEGs, which
 preprocessing has made small. With `--raw` peers get the photos that these were made of, which is what their scripts are
-usually started with; the seconds of preprocessing are taken, too. A peer has no loading processes or one a thread,
-whichever a short trial found to be faster for it.
+usually started with; the seconds of preprocessing are taken, too. The larger the photos, the more that matters: drawn
+ones can have any size, `python -c "from vehicle_nb.demo import make_demo; make_demo('raw', per_class=40, size=1280)"`.
+A peer has no loading processes or one a thread, whichever a short trial found to be faster for it.
 
 1. Rate: pictures a second of real training at one picture size, in turns; the first steps warm up and are left out.
 2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they; ours as `train()` trains by default.

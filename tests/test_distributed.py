@@ -136,6 +136,14 @@ def test_a_picture_is_augmented_alike_whatever_the_number_of_ranks(four, two):
     assert all(other[key] == value for key, value in one.items())
 
 
+def test_ranks_agree_on_how_many_epochs_fit_into_the_minutes(processed, tmp_path):
+    timed = {"minutes": 0.01, "quiet": False, "notes": tmp_path / "notes"}
+    said = ended(launch(2, processed=processed, models=tmp_path, run_name="run", **timed, **SMALL))
+    assert said.count("into 0.01 minutes") == 1
+    first, second = read_notes(tmp_path / "notes")
+    assert first["weights"] == second["weights"] and len(first["weights"]) == max(row + 1 for row, _ in first["seen"])
+
+
 def test_a_step_too_small_for_its_ranks_is_refused_in_one_sentence(processed, tmp_path):
     few = SMALL | {"batch_size": 3}
     said = ended(launch(2, processed=processed, models=tmp_path, run_name="run", epochs=1, notes=tmp_path / "notes", **few), None)

@@ -22,8 +22,8 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.evaluation import own_set
 from vehicle_nb.checkpoints import list_checkpoints
 from vehicle_nb.model import load_bundle
-from vehicle_nb.recipe import Settings, complete
-from vehicle_nb.train import main, train
+from vehicle_nb.recipe import Settings, choose_epochs, complete
+from vehicle_nb.train import epochs_within, main, train
 from vehicle_nb.trainer import Trainer, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +73,25 @@ def test_a_run_leaves_bundle_history_checkpoints_and_events(processed, whole_run
     assert len(list_checkpoints(whole_run)) == 2 and list((whole_run / "tensorboard").iterdir())
     assert not list(whole_run.rglob(".part-*"))
     assert Path(own_set(whole_run)).samefile(processed) and not Path(config["data"]["processed"]).is_absolute()
+
+
+def test_minutes_choose_the_epochs_and_so_many_epochs_are_the_same_run(processed, tmp_path, capsys):
+    where = {"processed": str(processed), "models": str(tmp_path), "precision": "fp32"}
+    train(**where, run_name="timed", minutes=0.03, **QUICK | {"quiet": False})
+    settings = json.loads((tmp_path / "timed/settings.json").read_text())
+    said = "One epoch fits" if settings["epochs"] == 1 else f"{settings['epochs']} epochs fit"
+    assert f"{said} into 0.03 minutes" in capsys.readouterr().out
+    train(**where, run_name="counted", epochs=settings["epochs"], **QUICK)
+    same_run(tmp_path / "timed", tmp_path / "counted")
+    train(**where, run_name="timed", resume=True, **QUICK)
+    assert json.loads((tmp_path / "timed/settings.json").read_text()) == settings, "a resumed run is not timed again"
+
+
+@pytest.mark.parametrize("minutes, epochs", [(1e-6, 0), (1e6, 2 * choose_epochs(21))])
+def test_too_few_minutes_and_too_many(processed, tmp_path, minutes, epochs):
+    options = {"processed": str(processed), "input_size": 64, "batch_size": 8}
+    accelerator = Accelerator(cpu=True)
+    assert epochs_within(Trainer(complete(Settings(minutes=minutes, **options), accelerator.device), tmp_path, accelerator)) == epochs
 
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_run, tmp_path):
@@ -210,6 +229,8 @@ MISTAKES = {
     "no such processed set": ("--processed no/such/set --raw no/raw", "vehicle_preprocess"),
     "nothing to resume": ("--resume --models no/models", "without --resume"),
     "negative epochs": ("--epochs -3", "--epochs"),
+    "two lengths of a run": ("--minutes 3 --epochs 2", "one of them"),
+    "a time that is none": ("--minutes nan --epochs 0", "--minutes"),
     "pieces of nothing": ("--accumulate 0", "--accumulate"),
     "more mixtures than pictures": ("--cutmix 0.7 --mixup 0.7", "at most 1"),
     "a negative share of mixtures": ("--cutmix -0.5", "0 or more"),

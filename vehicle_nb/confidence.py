@@ -8,6 +8,7 @@ __all__ = ['NEIGHBOURS', 'fit_temperature', 'choose_rows', 'remember', 'familiar
 
 # %% ../nbs/36_confidence.ipynb #a6fbd3f3
 import copy
+import math
 
 import numpy as np
 import torch
@@ -38,9 +39,17 @@ def fit_temperature(
     found = float(log_t.detach().exp().clamp(0.05, 20))
     # Laplace's rule of succession: after n right answers of n, expect the next one to be right with (n + 1) / (n + 2).
     most = ((logits.argmax(1) == labels).sum() + 1) / (len(labels) + 2)
-    while found < 20 and (logits / found).softmax(1).amax(1).mean() > most:
-        found *= 1.01
-    return min(found, 20.0)
+
+    def boasts(temperature):
+        return (logits / temperature).softmax(1).amax(1).mean() > most
+
+    if not boasts(found):
+        return found
+    low, high = found, 20.0  # the higher the temperature, the less certain: so look in the middle, again and again
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if boasts(middle) else (low, middle)
+    return high
 
 # %% ../nbs/36_confidence.ipynb #269a0cdb
 NEIGHBOURS = 10

@@ -37,6 +37,7 @@ class Settings:
     arch: str = OWN_ARCH
     weights: str = ""
     epochs: int = 0
+    minutes: float = 0.0
     head_epochs: int = 40
     batch_size: int = 0
     accumulate: int = 1
@@ -135,11 +136,14 @@ def check_options(
     "Refuse what cannot work, before anything is read or written."
     positive = ("accumulate", "keep")
     not_negative = (
-        "epochs", "head_epochs", "batch_size", "lr", "first_rate", "weight_decay", "clip", "input_size", "patience", "save_every", "seed",
+        "epochs", "minutes", "head_epochs", "batch_size", "lr", "first_rate", "weight_decay", "clip", "input_size", "patience",
+        "save_every", "seed",
     )  # fmt: skip
     for name in positive + not_negative:
         if not (name in positive) <= options[name] < math.inf:  # written so that "nan" is refused, too
             raise VehicleError(f"--{name} {options[name]} makes no sense: give {'at least 1' if name in positive else '0 or more'}.")
+    if options["epochs"] and options["minutes"]:
+        raise VehicleError("--epochs and --minutes both say how long to train: give one of them.")
     if options["seed"] >= 2**63:
         raise VehicleError(f"--seed {options['seed']} is too large: give a number below 2^63.")
     if options["input_size"] and not 16 <= options["input_size"] <= MOST_PIXELS:
