@@ -2,7 +2,7 @@
 
 It is a thin layer: prediction lives in vehicle_nb/inference.py, what the page says and shows in vehicle_nb/page.py, the desk
 that serves many visitors in vehicle_nb/visitors.py (lessons 08, 09 and 14). VEHICLE_MODELS names another folder of
-models; VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--epochs 5".
+models; VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--minutes 10".
 """
 
 import os

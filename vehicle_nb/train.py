@@ -238,7 +238,8 @@ def prepare_run(
         epochs = epochs_within(trainer)
         fit = {0: "Not even one epoch fits", 1: "One epoch fits"}.get(epochs, f"{epochs} epochs fit")
         say(f"{fit} into {settings.minutes:g} minutes, as a few steps tell.")
-        acc.free_memory()  # the network that was timed
+        del trainer  # a GPU shall not hold two networks, and the pixels twice
+        acc.free_memory()
         trainer = Trainer(complete(Settings(**options | {"epochs": epochs or 1}), acc.device), path, acc)
     rank_0(acc, lambda: start_run(path, trainer.settings))
     if kept:
