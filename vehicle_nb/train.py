@@ -191,7 +191,6 @@ def epochs_within(
     most = 2 * choose_epochs(pictures["train"], bool(s.weights))
     return rank_0(trainer.accelerator, lambda: max(0, int(min(most, 0.95 * left / epoch))))  # 5 %: what was forgotten
 
-
 # %% ../nbs/05_training.ipynb #bdce78dc
 RAW = "data/raw"
 
