@@ -43,7 +43,7 @@ def train_epoch(
     s, state = trainer.settings, trainer.state
     trainer.train_mode()
     trainer.augment.epoch = trainer.mix.epoch = state.epoch
-    trainer.augment.input_size = train_size(s.input_size, state.epoch / s.epochs) if s.progressive else s.input_size
+    trainer.augment.input_size = _size_at(s, state.epoch / s.epochs)
     trainer.sampler.set_epoch(state.epoch, first=state.step)
     sums = own_sums(trainer)
     start = time.perf_counter() - state.seconds
@@ -61,6 +61,11 @@ def train_epoch(
         if (trainer.accelerator.num_processes == 1 or state.step % 10 == 0) and trainer.stopping():
             break
     state.sums, state.seconds = all_sums(trainer, sums), time.perf_counter() - start
+
+
+def _size_at(s: Settings, share: float) -> int:
+    "Side of the training pictures, in pixels, when so much of the run is done."
+    return train_size(s.input_size, share) if s.progressive else s.input_size
 
 # %% ../nbs/05_training.ipynb #1810fe08
 def standard_error(
@@ -179,7 +184,7 @@ def epochs_within(
     "How many epochs fit into the minutes of its settings; twice the usual number at most."
     s, start = trainer.settings, time.perf_counter()
     pictures = {split: len(loader.dataset) for split, loader in trainer.loaders.items()}
-    sizes = [train_size(s.input_size, k / 20) if s.progressive else s.input_size for k in range(20)]
+    sizes = [_size_at(s, k / 20) for k in range(20)]
     seconds = {size: time_epoch(trainer, size) for size in sorted(set(sizes))}
     begin = time.perf_counter()
     predict_split(trainer, "val")[0].sum().item()
@@ -235,8 +240,8 @@ def prepare_run(
         raise said_once(acc, f"{few}: give --batch_size {4 * acc.num_processes} or more, or start fewer processes.")
     if settings.minutes and not kept:
         epochs = epochs_within(trainer)
-        fit = {0: "Not even one epoch fits", 1: "One epoch fits"}.get(epochs, f"{epochs} epochs fit")
-        say(f"{fit} into {settings.minutes:g} minutes, as a few steps tell.")
+        told = {0: "Not even one epoch fits", 1: "One epoch fits"}.get(epochs, f"{epochs} epochs fit")
+        say(f"{told} into {settings.minutes:g} minutes, as a few steps tell.")
         del trainer  # a GPU shall not hold two networks, and the pixels twice
         acc.free_memory()
         trainer = Trainer(complete(Settings(**options | {"epochs": epochs or 1}), acc.device), path, acc)
