@@ -61,13 +61,14 @@ def main():
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--name", default="precision", help="of the result file")
     args = parser.parse_args()
     share_threads(0)
     keep_memory()
     device = torch.device("cpu" if on_cpu() else "cuda")
     head = stamp(command_line("precision.py"))
     rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
-    write_json(RESULTS / "precision.json", head | {"device": device.type, "rows": rows})
+    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
 
 
 if __name__ == "__main__":

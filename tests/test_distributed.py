@@ -28,6 +28,15 @@ RANKS = Path(__file__).parent / "ranks.py"
 SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu_where_gpus_are_too_few():
+    "Four ranks need four GPUs, or none."
+    with pytest.MonkeyPatch.context() as patch:
+        if torch.cuda.device_count() < 4:
+            patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory) -> Path:
     "35 pictures to train, validate and test: no multiple of 2, 3, 4 or 8."

@@ -49,7 +49,7 @@ def bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(bundle) -> Predictor:
-    return Predictor(bundle)
+    return Predictor(bundle, device="cpu")  # what a GPU answers, tests/test_gpu.py asks
 
 
 def command(*argv) -> tuple[int, str, str]:

@@ -103,6 +103,14 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_
     assert not torch.equal(a["head.2.weight"], b["head.2.weight"])
 
 
+def test_the_largest_seed_is_a_seed_like_any_other(processed, tmp_path):
+    steps = []
+    for seed in (2**63 - 1, 2**63 - 2):
+        trainer = fresh_trainer(processed, tmp_path, seed=seed)
+        steps.append(train_step(trainer, next(iter(trainer.loaders["train"])), 7).tolist())
+    assert steps[0] != steps[1]
+
+
 # --- what changes a step, and what must not --------------------------------------------------------------------------------
 
 
@@ -215,7 +223,8 @@ def test_accelerate_launch_with_cpu2_really_starts_two_processes(processed, tmp_
     assert code == 0, err
     assert "world size 2" in out and out.count("Test accuracy") == 1, "rank 0 alone speaks"
     meeting = "--world_size 2 --master_port 29532 --run_name terminals"
-    terminals = [start("vehicle_nb.distributed", f"--rank {rank} {meeting}", options) for rank in (1, 0)]
+    on_cpu = {"ACCELERATE_USE_CPU": "true"}
+    terminals = [start("vehicle_nb.distributed", f"--rank {rank} {meeting}", options, **on_cpu) for rank in (1, 0)]
     assert [finished(t)[0] for t in terminals] == [0, 0]
     same_run(tmp_path / "two", tmp_path / "terminals")
 

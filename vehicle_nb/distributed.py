@@ -89,7 +89,8 @@ def join(
     gpus = torch.cuda.device_count()
     local = local_rank if local_rank >= 0 else rank % max(gpus, 1) if gpus else rank
     if gpus and (local >= gpus or (master_addr in ("127.0.0.1", "localhost") and world_size > gpus)):
-        raise VehicleError(f"This machine has {gpus} GPUs for {world_size} processes. Lower --world_size: one process for each GPU.")
+        few = f"This machine has {gpus} GPU{'s' * (gpus > 1)} for {world_size} processes"
+        raise VehicleError(f"{few}. Lower --world_size: one process for each GPU.")
     here = min(gpus, world_size) if gpus else world_size
     os.environ |= {
         "RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(here),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['said_once', 'rank_0', 'Interrupted', 'StopRequest', 'same_everywhere', 'together', 'share_threads', 'on_cpu',
-           'fresh_store', 'form_group', 'start_processes']
+           'enough_gpus', 'fresh_store', 'form_group', 'start_processes']
 
 # %% ../nbs/33_processes.ipynb #3243cd45
 import json
@@ -136,7 +136,18 @@ def share_threads(
 def on_cpu() -> bool:
     "Is the CPU all there is, or all that the user wants (a config with `use_cpu: true`)?"
     wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    return wanted or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1  # a Mac's GPU serves one process: several have no way to exchange gradients
+    return wanted or not (torch.cuda.is_available() or (alone and torch.backends.mps.is_available()))
+
+
+def enough_gpus():
+    "Refuse to start more processes on this machine than it has GPUs."
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    if on_cpu() or here <= max(gpus, 1):
+        return
+    few = f"This machine has {gpus} GPU{'s' * (gpus > 1)} for {here} processes, and each needs its own"
+    advice = f"Start {gpus} (--num_processes {gpus}), or train on the CPU (ACCELERATE_USE_CPU=true)."
+    raise VehicleError("" if int(os.environ["LOCAL_RANK"]) else f"{few}. {advice}")
 
 # %% ../nbs/33_processes.ipynb #4874b502
 def fresh_store(
@@ -179,6 +190,8 @@ def start_processes(
     bucket_mb: int = 25,  # size of the packets in which DDP sends gradients
 ) -> Accelerator:
     "Find out how many we are, and meet the others."
+    enough_gpus()
+    torch.backends.cudnn.deterministic = True  # or float32 on a GPU adds up in an order that differs from run to run
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and not dist.is_initialized():
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout))

@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['one_cycle', 'Settings', 'choose_precision', 'choose_epochs', 'choose_cutmix', 'choose_batch_size', 'train_size',
-           'ema_step', 'check_options', 'complete', 'overruled']
+           'MovingAverage', 'check_options', 'complete', 'overruled']
 
 # %% ../nbs/32_recipe.ipynb #c35b69c7
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from .core import VehicleError
 from .loading import read_config
 from .bundles import MOST_PIXELS
 from .model import BANDS, OWN_ARCH, list_archs, unknown_arch
+
 
 # %% ../nbs/32_recipe.ipynb #36b0931e
 def one_cycle(
@@ -112,22 +115,30 @@ def train_size(
     return min(small, input_size) if share < 0.6 else input_size
 
 # %% ../nbs/32_recipe.ipynb #5d84d61a
-def ema_step(
-    decay: float,  # memory of the average once it is old, in (0, 1)
-):
-    "The update of an exponential moving average whose memory grows with the number of steps behind it."
+class MovingAverage(AveragedModel):
+    "A copy of a model that holds the exponential moving average of its weights and statistics."
+
+    def __init__(
+        self,
+        model: nn.Module,  # whose weights are averaged; where it lies now, it must stay
+        decay: float = 0.998,  # memory of the average once it is old, in (0, 1)
+    ):
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+        pairs = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
+        self.numbers, self.counters = ([pair for pair in pairs if pair[0].is_floating_point() == kind] for kind in (True, False))
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor):
-        if not averaged[0].is_floating_point():  # counters of batch normalisation
-            for a, c in zip(averaged, current, strict=True):
-                a.copy_(c)
-            return
-        # A young average must forget its random start quickly.
-        keep = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        torch._foreach_lerp_(averaged, current, 1 - keep)
+    def update(self):
+        "Move each number a little towards the model's."
+        steps = int(self.n_averaged)  # it lies on the CPU: nothing here waits for a GPU
+        # A young average must forget its random start quickly; the first update copies.
+        keep = min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        torch._foreach_lerp_(*map(list, zip(*self.numbers, strict=True)), 1 - keep)
+        if self.counters:  # how many batches the normalisation has seen
+            torch._foreach_copy_(*map(list, zip(*self.counters, strict=True)))
+        self.n_averaged += 1
 
-    return update
 
 # %% ../nbs/32_recipe.ipynb #82e32803
 def check_options(

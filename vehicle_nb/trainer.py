@@ -16,15 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from .core import progress
 from .loading import SPLITS, Augment, make_loader, Mix, PackedSplit, read_config, to_input
 from .model import create_model, find_head, freeze_norms, head_inputs, param_groups
-from .recipe import Settings, ema_step, one_cycle
+from .recipe import MovingAverage, Settings, one_cycle
 
 # %% ../nbs/34_trainer.ipynb #3b3da8df
 @dataclass
@@ -76,9 +75,10 @@ class Trainer:
     def _build(self):
         "Model, average, optimizer and schedule, prepared for the device and the other processes."
         s, acc = self.settings, self.accelerator
-        set_seed(s.seed)  # the same weights on every rank
+        torch.manual_seed(s.seed)  # the same weights on every rank
         model = create_model(s.arch, len(self.classes), s.weights).to(acc.device)
-        self.ema = AveragedModel(model, multi_avg_fn=ema_step(s.ema), use_buffers=True)
+        self.plain = model  # the model itself, without what torch.compile and DDP wrap around it
+        self.ema = MovingAverage(model, s.ema)
         groups = param_groups(model, s.lr, s.weight_decay, s.first_rate, s.frozen)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
         total = s.epochs * self.steps
@@ -91,11 +91,6 @@ class Trainer:
         weight = counts.sum() / counts.clamp(min=1) / len(self.classes) if s.balance else None
         self.loss = nn.CrossEntropyLoss(weight, label_smoothing=s.label_smoothing, reduction="sum").to(acc.device)
 
-    @property
-    def plain(self) -> nn.Module:
-        "The model itself, without what DDP and torch.compile wrap around it."
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-
     def stopping(self) -> int:
         "The signal by which somebody asked to stop, or 0. All ranks give the same answer, so all must ask together."
         asked = self.stop.asked if self.stop else 0
@@ -107,7 +102,10 @@ class Trainer:
         "Dropout is a function of seed, epoch, step and rank: a resumed run needs no state of a random generator."
         state = self.state
         key = np.random.SeedSequence([self.settings.seed, state.epoch, state.step, self.accelerator.process_index])
-        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+        number = int(key.generate_state(1, np.uint64)[0] >> 1)
+        torch.default_generator.manual_seed(number)
+        if self.accelerator.device.type != "cpu":  # `torch.manual_seed` would look for every kind of device, in each step
+            getattr(torch, self.accelerator.device.type).manual_seed(number)
 
     def train_mode(self):
         "The model learns; in a borrowed network the statistics of batch normalisation stay as they are."
@@ -141,7 +139,7 @@ def train_step(
     trainer.optimizer.zero_grad()
     trainer.schedule.step()
     share_statistics(trainer)
-    trainer.ema.update_parameters(trainer.plain)
+    trainer.ema.update()
     return sums
 
 
@@ -150,10 +148,12 @@ def share_statistics(
 ):
     "Give all ranks the mean of their batch-norm statistics: after each step they hold the same model to the last bit."
     acc = trainer.accelerator
-    norms = [m for m in trainer.plain.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    if acc.num_processes == 1 or trainer.settings.norms == "fixed" or not norms:
+    if acc.num_processes == 1 or trainer.settings.norms == "fixed":
         return
+    norms = [m for m in trainer.plain.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    if not buffers:
+        return
     flat = acc.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")  # one message, not one for each layer
     for buffer, mean in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
@@ -210,7 +210,7 @@ def teach_head(
     quiet: bool = False,  # no progress bar?
 ):
     "Fit the last layer alone to the features of a borrowed network (Kumar et al., https://arxiv.org/abs/2202.10054)."
-    s, acc = trainer.settings, trainer.accelerator
+    s = trainer.settings
     features, labels = head_features(trainer, quiet)
     head = find_head(trainer.ema.module)
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.1)
@@ -225,7 +225,7 @@ def teach_head(
         schedule.step()
     for weight in head.parameters():  # each rank has drawn its own dropout: the head of rank 0 counts
         broadcast(weight.data)
-    find_head(acc.unwrap_model(trainer.model, keep_torch_compile=False)).load_state_dict(head.state_dict())
+    find_head(trainer.plain).load_state_dict(head.state_dict())
 
 # %% ../nbs/34_trainer.ipynb #b2cee213
 def own_sums(

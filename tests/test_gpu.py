@@ -1,0 +1,161 @@
+"""What a GPU changes: nothing but the speed. Without one all of these are skipped."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from runs import same_run
+from tiny import coloured, tiny_bundle, tiny_processed
+
+from vehicle_nb import loading
+from vehicle_nb.augment import Augment, Mix, uniform
+from vehicle_nb.checkpoints import read_checkpoint
+from vehicle_nb.inference import Predictor
+from vehicle_nb.loading import EpochSampler, OnDevice, PackedSplit, make_loader
+from vehicle_nb.model import load_bundle
+from vehicle_nb.recipe import Settings, complete
+from vehicle_nb.train import epochs_within, train
+from vehicle_nb.trainer import Trainer, train_step
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+GPU = torch.device("cuda", 0)
+QUICK = {"input_size": 32, "batch_size": 8, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory) -> Path:
+    return tiny_processed(tmp_path_factory.mktemp("data") / "processed", each=7)
+
+
+def trainer(processed: Path, path: Path, **options) -> Trainer:
+    settings = Settings(processed=str(processed), epochs=2, **{"input_size": 32, "batch_size": 8} | options)
+    return Trainer(complete(settings, GPU), path, Accelerator())
+
+
+OPTIONS = {
+    "plain": {}, "all": {"cutmix": 0.5, "mixup": 0.2, "clip": 1.0, "accumulate": 2, "balance": True, "weight_decay": 0.05},
+    "resnet": {"arch": "resnet18"}, "fixed": {"arch": "mobilenet_v2", "norms": "fixed", "frozen": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options):
+    run = trainer(processed, tmp_path, **options)
+    run.train_mode()
+    assert isinstance(run.loaders["train"], OnDevice), "so small a set lies on the device"
+    batches = iter(run.loaders["train"])
+    for _ in range(2):
+        train_step(run, next(batches), 8)  # the first ones make what the others use
+    torch.cuda.set_sync_debug_mode("error")  # whatever waits raises an error
+    try:
+        sums = train_step(run, next(batches), 8)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    loss, _, seen = sums.tolist()
+    assert np.isfinite(loss) and seen == 7
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v2"])
+def test_same_seed_gives_the_same_run(processed, tmp_path, arch, precision):
+    for name in ("one", "other"):
+        train(str(processed), models=str(tmp_path), run_name=name, arch=arch, precision=precision, epochs=3, **QUICK)
+    same_run(tmp_path / "one", tmp_path / "other")
+
+
+def test_batches_from_the_device_are_those_from_the_disk(processed, monkeypatch):
+    dataset = PackedSplit(processed, "train")
+    near = make_loader(dataset, 8, shuffle=True, device=GPU)
+    monkeypatch.setattr(loading, "fits", lambda *_: False)
+    far = make_loader(dataset, 8, shuffle=True, device=GPU)
+    assert isinstance(near, OnDevice) and not isinstance(far, OnDevice)
+    for ours, theirs in zip(near, far, strict=True):
+        assert all(a.is_cuda and b.is_pinned() and torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_share_without_pictures_is_a_batch_without_pictures(processed):
+    dataset = PackedSplit(processed, "train")
+    idle = [len(images) for images, _, _ in OnDevice(dataset, EpochSampler(len(dataset), 2, rank=3, world_size=4), GPU)]
+    assert set(idle) == {0}
+
+
+def test_pictures_that_do_not_fit_train_the_same_network(processed, tmp_path, monkeypatch):
+    train(str(processed), models=str(tmp_path), run_name="near", epochs=2, **QUICK)
+    monkeypatch.setattr(loading, "fits", lambda *_: False)
+    train(str(processed), models=str(tmp_path), run_name="far", epochs=2, **QUICK)
+    same_run(tmp_path / "near", tmp_path / "far")
+
+
+def test_chance_and_augmentation_are_those_of_the_cpu():
+    index = torch.arange(50)
+    assert torch.equal(uniform(index.to(GPU), 9, 2**40, 3).cpu(), uniform(index, 9, 2**40, 3))
+    images = torch.from_numpy(np.stack([np.asarray(coloured("bus", i, (96, 96))) for i in range(50)]))
+    for size in (None, 64):
+        here, there = (Augment(size)(images.to(d), index.to(d)).cpu() for d in ("cpu", GPU))
+        assert (here - there).abs().mean() < 0.004, "half a step of a byte"
+    mix, grey = Mix(4, cutmix=0.5, mixup=0.5), index[:, None, None, None] * torch.ones(50, 3, 8, 8)
+    here, there = (mix(grey.to(d), (index % 4).to(d), index.to(d)) for d in ("cpu", GPU))
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(a, b.cpu(), rtol=1e-4, atol=1e-4)
+
+
+def test_one_process_by_nccl_is_the_run_without_it(processed, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    options = f"--processed {processed} --models {tmp_path} --epochs 2 --input_size 32 --batch_size 8"
+    launcher = "accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    starts = {
+        "alone": "vehicle_nb.train", "launched": f"{launcher} -m vehicle_nb.train",
+        "terminal": f"vehicle_nb.distributed --rank 0 --world_size 1 --master_port {port}",
+    }  # fmt: skip
+    for name, start in starts.items():
+        command = [sys.executable, "-m", *start.split(), *options.split(), "--run_name", name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | {"NCCL_DEBUG": "VERSION"})
+        assert done.returncode == 0, done.stderr
+        assert "on cuda" in done.stdout
+        assert ("NCCL version" in done.stdout + done.stderr) == (name == "terminal"), "who starts alone needs no group"
+    same_run(tmp_path / "alone", tmp_path / "terminal")
+    same_run(tmp_path / "alone", tmp_path / "launched")
+
+
+def test_more_processes_than_gpus_are_refused_in_one_sentence(tmp_path):
+    many = torch.cuda.device_count() + 1
+    options = f"--models {tmp_path}"
+    terminal = f"vehicle_nb.distributed --rank 0 --world_size {many} {options}"
+    launched = f"torch.distributed.run --standalone --nproc_per_node {many} -m vehicle_nb.train {options}"
+    for command in (terminal, launched):
+        done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, timeout=120)
+        assert done.returncode and done.stderr.count(f"{many - 1} GPU") == 1, done.stderr
+        assert "vehicle_nb/" not in done.stderr, "no traceback of ours; the launcher has its own"
+
+
+def test_a_compiled_run_leaves_a_plain_bundle(processed, tmp_path):
+    metrics = train(str(processed), models=str(tmp_path), run_name="c", epochs=1, compile=True, **QUICK)
+    model, _ = load_bundle(tmp_path / "c")
+    names = [*model.state_dict(), *read_checkpoint(tmp_path / "c")["model"]]
+    assert metrics["epoch"] == 1 and not any("_orig_mod" in name for name in names)
+
+
+def test_minutes_are_planned_on_a_gpu_too(processed, tmp_path):
+    run = trainer(processed, tmp_path)
+    run.settings = replace(run.settings, minutes=1.0)
+    assert epochs_within(run) > 0
+
+
+def test_the_answer_does_not_depend_on_the_device(tmp_path):
+    bundle = tiny_bundle(tmp_path / "bundle")
+    here, there = (Predictor(bundle, device=device) for device in ("cpu", "cuda"))
+    assert Predictor(bundle).device.type == "cuda"
+    for kind in ("boat", "bus", "fire_truck", "tractor"):
+        picture: Image.Image = coloured(kind, 5)
+        one, other = here.predict(picture), there.predict(picture)
+        assert one.label == other.label == kind and abs(one.confidence - other.confidence) < 0.01
