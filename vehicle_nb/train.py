@@ -186,11 +186,12 @@ def epochs_within(
     pictures = {split: len(loader.dataset) for split, loader in trainer.loaders.items()}
     sizes = [_size_at(s, k / 20) for k in range(20)]
     seconds = {size: time_epoch(trainer, size) for size in sorted(set(sizes))}
-    begin = time.perf_counter()
-    predict_split(trainer, "val")[0].sum().item()
+    for _ in range(1 if trainer.accelerator.device.type == "cpu" else 2):  # a GPU's first pass is slow: it prepares the others
+        begin = time.perf_counter()
+        predict_split(trainer, "val")[0].sum().item()
     answer = (time.perf_counter() - begin) / pictures["val"]
     # Answers besides: the test, the memory of what is known and, for a borrowed network, the features for its head.
-    once = answer * (pictures["val"] + pictures["test"] + pictures["train"] * (2 if s.weights else 1))
+    once = answer * (pictures["val"] + pictures["test"] + pictures["train"] * (2 if s.weights and s.head_epochs else 1))
     left = 60 * s.minutes - once - (time.perf_counter() - start)
     epoch = float(np.mean([seconds[size] for size in sizes])) + answer * pictures["val"]
     most = 2 * choose_epochs(pictures["train"], bool(s.weights))
