@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.evaluation import own_set
 from vehicle_nb.checkpoints import list_checkpoints
 from vehicle_nb.model import load_bundle
+from vehicle_nb.processes import enough_gpus
 from vehicle_nb.recipe import Settings, choose_epochs, complete
 from vehicle_nb.train import epochs_within, main, train
 from vehicle_nb.trainer import Trainer, train_step
@@ -227,6 +229,16 @@ def test_accelerate_launch_with_cpu2_really_starts_two_processes(processed, tmp_
     terminals = [start("vehicle_nb.distributed", f"--rank {rank} {meeting}", options, **on_cpu) for rank in (1, 0)]
     assert [finished(t)[0] for t in terminals] == [0, 0]
     same_run(tmp_path / "two", tmp_path / "terminals")
+
+
+@pytest.mark.parametrize("here, gpus, cpu, refused", [(2, 1, "", True), (2, 2, "", False), (1, 0, "", False), (8, 1, "true", False)])
+def test_more_processes_than_gpus_are_refused_before_they_meet(monkeypatch, here, gpus, cpu, refused):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    for name, value in {"LOCAL_WORLD_SIZE": here, "LOCAL_RANK": 0, "ACCELERATE_USE_CPU": cpu}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(VehicleError, match=r"1 GPU for 2 processes.*--num_processes 1") if refused else nullcontext():
+        enough_gpus()
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------------

@@ -147,7 +147,10 @@ def enough_gpus():
         return
     few = f"This machine has {gpus} GPU{'s' * (gpus > 1)} for {here} processes, and each needs its own"
     advice = f"Start {gpus} (--num_processes {gpus}), or train on the CPU (ACCELERATE_USE_CPU=true)."
-    raise VehicleError("" if int(os.environ["LOCAL_RANK"]) else f"{few}. {advice}")
+    if int(os.environ["LOCAL_RANK"]):
+        time.sleep(10)  # the first to leave makes the launcher end the others: that shall be the one that speaks
+        raise VehicleError("")
+    raise VehicleError(f"{few}. {advice}")
 
 # %% ../nbs/33_processes.ipynb #4874b502
 def fresh_store(
