@@ -1,5 +1,6 @@
-"""When two runs are the same run."""
+"""When two runs are the same run, and where processes may meet."""
 
+import socket
 from pathlib import Path
 
 import pandas as pd
@@ -15,3 +16,10 @@ def same_run(one: Path, other: Path):
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def free_port() -> int:
+    "A port that nobody uses now."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

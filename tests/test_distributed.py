@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from runs import same_run
+from runs import free_port, same_run
 from tiny import tiny_processed
 
 from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
@@ -43,12 +42,6 @@ def processed(tmp_path_factory) -> Path:
     path = tiny_processed(tmp_path_factory.mktemp("data") / "processed", each=9)
     next((path / "train" / "boat").iterdir()).unlink()
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def launch(ranks: int, *flags: str, **options) -> subprocess.Popen:

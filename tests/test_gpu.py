@@ -1,7 +1,6 @@
 """What a GPU changes: nothing but the speed. Without one all of these are skipped."""
 
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from runs import same_run
+from runs import free_port, same_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb import loading
@@ -108,14 +107,11 @@ def test_chance_and_augmentation_are_those_of_the_cpu():
 
 
 def test_one_process_by_nccl_is_the_run_without_it(processed, tmp_path):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
     options = f"--processed {processed} --models {tmp_path} --epochs 2 --input_size 32 --batch_size 8"
     launcher = "accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
     starts = {
         "alone": "vehicle_nb.train", "launched": f"{launcher} -m vehicle_nb.train",
-        "terminal": f"vehicle_nb.distributed --rank 0 --world_size 1 --master_port {port}",
+        "terminal": f"vehicle_nb.distributed --rank 0 --world_size 1 --master_port {free_port()}",
     }  # fmt: skip
     for name, start in starts.items():
         command = [sys.executable, "-m", *start.split(), *options.split(), "--run_name", name]

@@ -13,13 +13,12 @@ from datetime import timedelta
 from inspect import signature
 
 import psutil
-import torch
 import torch.distributed as dist
 
 from fastcore.script import anno_parser
 
 from .core import VehicleError, end_well, in_notebook
-from .processes import form_group
+from .processes import form_group, usable_gpus
 from .train import train
 
 PROG = "python -m vehicle_nb.distributed"
@@ -86,7 +85,7 @@ def join(
     if min(timeout, peer_timeout) < 1 or not 0 < master_port < 65536:
         given = f"--timeout {timeout}, --peer_timeout {peer_timeout} and --master_port {master_port}"
         raise VehicleError(f"{given}: give seconds, 1 or more, and a port from 1 to 65535.")
-    gpus = torch.cuda.device_count()
+    gpus = usable_gpus()
     local = local_rank if local_rank >= 0 else rank % max(gpus, 1) if gpus else rank
     if gpus and (local >= gpus or (master_addr in ("127.0.0.1", "localhost") and world_size > gpus)):
         few = f"This machine has {gpus} GPU{'s' * (gpus > 1)} for {world_size} processes"

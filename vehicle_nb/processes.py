@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['said_once', 'rank_0', 'Interrupted', 'StopRequest', 'same_everywhere', 'together', 'share_threads', 'on_cpu',
-           'enough_gpus', 'fresh_store', 'form_group', 'start_processes']
+           'usable_gpus', 'enough_gpus', 'fresh_store', 'form_group', 'start_processes']
 
 # %% ../nbs/33_processes.ipynb #3243cd45
 import json
@@ -140,10 +140,15 @@ def on_cpu() -> bool:
     return wanted or not (torch.cuda.is_available() or (alone and torch.backends.mps.is_available()))
 
 
+def usable_gpus() -> int:
+    "GPUs of this machine on which several processes may train; none where the user wants the CPU."
+    return 0 if on_cpu() else torch.cuda.device_count()
+
+
 def enough_gpus():
     "Refuse to start more processes on this machine than it has GPUs."
-    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
-    if on_cpu() or here <= max(gpus, 1):
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), usable_gpus()
+    if not gpus or here <= gpus:
         return
     few = f"This machine has {gpus} GPU{'s' * (gpus > 1)} for {here} processes, and each needs its own"
     advice = f"Start {gpus} (--num_processes {gpus}), or train on the CPU (ACCELERATE_USE_CPU=true)."

@@ -21,7 +21,6 @@ from .loading import read_config
 from .bundles import MOST_PIXELS
 from .model import BANDS, OWN_ARCH, list_archs, unknown_arch
 
-
 # %% ../nbs/32_recipe.ipynb #36b0931e
 def one_cycle(
     share: float,  # how much of the run is done, from 0 to 1
@@ -138,7 +137,6 @@ class MovingAverage(AveragedModel):
         if self.counters:  # how many batches the normalisation has seen
             torch._foreach_copy_(*map(list, zip(*self.counters, strict=True)))
         self.n_averaged += 1
-
 
 # %% ../nbs/32_recipe.ipynb #82e32803
 def check_options(
