@@ -5,19 +5,21 @@
     python benchmarks/peers.py data/processed --minutes 0 --raw data/raw    the rate where peers get the photos as found
     python benchmarks/peers.py data/processed --rate --minutes 5    accuracy after five minutes alone
     python benchmarks/peers.py data/processed --rate --minutes 2 --arch mobilenet_v2 --weights FILE     with borrowed features
+    python benchmarks/peers.py data/processed --minutes 0 --device cuda --peer-bf16 --batch 128         the rate on one GPU
 
 The peers, each with its usual recipe: loops like torchvision's references and Accelerate's cv_example; timm; fastai.
-Each contender is a process of its own, on the CPU, with the same number of threads; it gets the set's JPEGs, which
+Each contender is a process of its own, on the same device, with the same number of threads; it gets the set's JPEGs, which
 preprocessing has made small. With `--raw` peers get the photos that these were made of, which is what their scripts are
 usually started with; the seconds of preprocessing are taken, too. The larger the photos, the more that matters: drawn
 ones can have any size, `python -c "from vehicle_nb.demo import make_demo; make_demo('raw', per_class=40, size=1280)"`.
-A peer has no loading processes or one a thread, whichever a short trial found to be faster for it.
+A peer has no loading processes or one a thread, whichever a short trial found to be faster for it (beside a GPU: one a thread).
 
 1. Rate: pictures a second of real training at one picture size, in turns; the first steps warm up and are left out.
-2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they; ours as `train()` trains by default.
-   The clock counts loading, training, checkpoints; it stands still while a model is evaluated (by the same code for
-   all, in float32). Peers deliver their last weights, ours what `train()` leaves. With `--weights` all begin with the same
-   pretrained features, and peers with the recipe that their makers show for that.
+2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they. Ours is started with `--minutes` alone and
+   chooses for itself; a peer gets as many as a trial of its rate says. The clock counts loading, training, checkpoints; it
+   stands still while a model is evaluated (by the same code for all, in float32), although ours plans its minutes with that.
+   Peers deliver their last weights, ours what `train()` leaves. With `--weights` all begin with the same pretrained features,
+   and peers with the recipe that their makers show for that.
 """
 
 import argparse
@@ -58,7 +60,6 @@ from vehicle_nb.model import OWN_ARCH, Rescale, create_model, list_archs, load_b
 from vehicle_nb.preprocessing import preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WARM = 4  # steps that the rate leaves out: as many batches as two loading processes prepare ahead
 MODULES = {"timm": "timm", "fastai": "fastai.vision.all"}  # what a peer needs besides our own requirements
 
 
@@ -79,12 +80,14 @@ class Task:
     seed: int
     workers: int = 0  # loading processes
     epochs: int = 0  # 0: only measure the rate
+    planned: bool = False  # ours: chooses its epochs for these seconds itself
     seconds: float = 0.0  # rate: measure at least so long; accuracy: end by then
     bf16: bool = False  # peers: the arithmetic that ours uses
     progressive: bool = False  # ours: smaller pictures first
     lr: float = 0.0  # peers: instead of the recipe's learning rate
     weights: str = ""  # file of pretrained weights
     photos: str = ""  # peers: folder with the training photos as they were found, instead of the set's pictures
+    device: str = "cpu"  # or "cuda"
 
 
 class Run:
@@ -92,9 +95,11 @@ class Run:
 
     def __init__(self, task: Task):
         self.task, self.epochs = task, task.epochs or 1000  # a rate needs no end but the clock's
+        self.device, self.gpu = torch.device(task.device), task.device == "cuda"
         self.classes = read_config(task.processed)["classes"]
         self.folder = Path(task.photos or task.processed)  # where a peer finds its pictures
         self.ticks, self.points, self.model, self.look, self.cut = [], [], None, 1.0, False
+        self.warm = max(4, 2 * task.workers)  # steps that the rate leaves out: as many batches as are prepared ahead
         self.start, self.paused = time.perf_counter(), 0.0
 
     def now(self) -> float:
@@ -109,16 +114,16 @@ class Run:
         self.paused += time.perf_counter() - start
 
     def network(self, build=None) -> nn.Module:
-        "The network that all train, for pictures normalised as ImageNet's; in PyTorch's default memory format."
+        "The network that peers train, for pictures normalised as ImageNet's; in PyTorch's default memory format."
         torch.manual_seed(self.task.seed)
         model = build() if build else create_model(self.task.arch, len(self.classes), self.task.weights)
         model = model[1] if isinstance(model, nn.Sequential) else model  # leaves `Rescale` out
-        self.model = model.to(memory_format=torch.channels_last if self.task.bf16 else torch.contiguous_format)
+        self.model = model.to(self.device, memory_format=torch.channels_last if self.task.bf16 else torch.contiguous_format)
         if self.task.bf16:
             plain = model.forward
 
             def forward(x):
-                with torch.autocast("cpu", torch.bfloat16, enabled=model.training):  # evaluation stays exact
+                with torch.autocast(self.task.device, torch.bfloat16, enabled=model.training):  # evaluation stays exact
                     return plain(x).float()
 
             model.forward = forward
@@ -126,12 +131,15 @@ class Run:
 
     def step(self, pictures: float):
         "Note that so many pictures were learned; end the run when the time is up."
+        if self.gpu and len(self.ticks) % 16 == (self.warm - 1) % 16:  # it works behind what it was told: wait for it now and then
+            torch.cuda.synchronize()
         times = [0.0, *(tick[0] for tick in self.ticks), self.now()]
         self.ticks.append((times[-1], pictures))
         if self.task.epochs:  # end before the step that would pass the limit
             over = 2 * times[-1] - times[-2] > self.task.seconds
         else:
-            over = len(self.ticks) >= WARM + 8 and times[-1] - times[WARM] >= self.task.seconds
+            enough = len(self.ticks) >= self.warm + 8 and (not self.gpu or len(self.ticks) % 16 == self.warm % 16)  # just waited for
+            over = enough and times[-1] - times[self.warm] >= self.task.seconds
         if over and not self.cut:
             self.cut = True
             if self.task.name != "ours" or not self.task.epochs:
@@ -157,7 +165,8 @@ def accuracy(model: nn.Module, task: Task, split: str, size: int, look: float = 
     edge = round(images.shape[1] * (1 - look) / 2)
     images = images[:, edge : images.shape[1] - edge, edge : images.shape[2] - edge]
     model.eval()
-    answers = torch.cat([model(to_input(batch, size)).argmax(1) for batch in images.split(64)])
+    device = next(model.parameters()).device
+    answers = torch.cat([model(to_input(batch.to(device), size)).argmax(1).cpu() for batch in images.split(64)])
     model.train()
     return (answers == torch.from_numpy(labels)).float().mean().item()
 
@@ -169,7 +178,7 @@ def torchvision_style(run: Run):
     crop = [T.RandomResizedCrop(t.size, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     tfms = T.Compose([*crop, T.ConvertImageDtype(torch.float), T.Normalize(MEAN, STD)])
     data = ImageFolder(run.folder / "train", tfms)
-    loader = DataLoader(data, t.batch, shuffle=True, num_workers=t.workers)
+    loader = DataLoader(data, t.batch, shuffle=True, num_workers=t.workers, pin_memory=run.gpu)
     model, run.look = run.network(), 0.875  # its evaluation resizes to 256 and cuts out 224
     optimizer = torch.optim.SGD(model.parameters(), lr=t.lr or usual * t.batch, momentum=0.9, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -180,7 +189,7 @@ def torchvision_style(run: Run):
     for epoch in range(run.epochs):
         model.train()
         for image, target in loader:
-            loss = criterion(model(image), target)
+            loss = criterion(model(image.to(run.device)), target.to(run.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -197,7 +206,7 @@ def timm_style(run: Run):
 
     t, classes = run.task, len(run.classes)
     pictures = data.create_dataset("", root=run.folder, split="train", is_training=True)
-    options = {"color_jitter": 0.4, "interpolation": "random", "num_workers": t.workers, "device": torch.device("cpu")}
+    options = {"color_jitter": 0.4, "interpolation": "random", "num_workers": t.workers, "device": run.device}
     loader = data.create_loader(pictures, (3, t.size, t.size), t.batch, is_training=True, **options)
     known = t.arch in timm.list_models() and not t.weights
     model = run.network((lambda: timm.create_model(t.arch, num_classes=classes)) if known else None)
@@ -224,11 +233,11 @@ def fastai_style(run: Run):
     from fastai.vision import all as fv
 
     t = run.task
-    fv.default_device(False)
+    fv.default_device(run.gpu)
     tfms = [*fv.aug_transforms(size=t.size, min_scale=0.5), fv.Normalize.from_stats(*fv.imagenet_stats)]
     # The set's pictures have one size, so that nothing is left to do for each one alone; photos need one to make a batch.
     alone = fv.Resize(round(t.size * 8 / 7)) if t.photos else None
-    options = {"item_tfms": alone, "batch_tfms": tfms, "bs": t.batch, "num_workers": t.workers, "device": torch.device("cpu")}
+    options = {"item_tfms": alone, "batch_tfms": tfms, "bs": t.batch, "num_workers": t.workers, "device": run.device}
     dls = fv.ImageDataLoaders.from_folder(run.folder, train="train", valid="val", **options)
 
     class Clock(fv.Callback):
@@ -256,11 +265,11 @@ def fastai_style(run: Run):
 def accelerate_style(run: Run):
     "Accelerate's cv_example: a crop, Adam, one cycle; from scratch 0.003, because its 0.03 is for a last layer alone."
     t = run.task
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=not run.gpu)
     tfms = T.Compose([T.RandomResizedCrop((t.size, t.size), scale=(0.5, 1.0)), T.ToTensor()])
     data = ImageFolder(run.folder / "train", tfms)
     loader = DataLoader(data, shuffle=True, batch_size=t.batch, num_workers=t.workers)
-    mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=run.device)[None, :, None, None] for values in (MEAN, STD))
     model, lr = run.network(), t.lr or (3e-2 if t.weights else 3e-3)
     if t.weights:
         model.features.requires_grad_(False)
@@ -298,18 +307,26 @@ def ours(run: Run) -> dict:
             run.points.append((run.now(), (logits.argmax(1) == labels).float().mean().item()))
         return logits, labels
 
-    training.predict_split = predict_split
+    choose = training.epochs_within
+
+    def epochs_within(trainer):
+        epochs = choose(trainer)
+        run.ticks.clear()  # what was learned for the plan is thrown away
+        return epochs
+
+    training.predict_split, training.epochs_within = predict_split, epochs_within
+    length = {"minutes": t.seconds / 60} if t.planned else {"epochs": run.epochs}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours"
         where = {"processed": str(shadow(t.processed, Path(folder))), "models": folder, "run_name": "ours"}
         size = {"batch_size": t.batch, "input_size": t.size, "progressive": t.progressive, "threads": t.threads}
         result = {}
         with suppress(Stop):
-            training.train(**where, **size, arch=t.arch, weights=t.weights, epochs=run.epochs, seed=t.seed, quiet=True)
+            training.train(**where, **size, arch=t.arch, weights=t.weights, seed=t.seed, quiet=True, **length)
             model, config = load_bundle(path)
             result["test_accuracy"] = accuracy(model, t, "test", config["input_size"])
         settings = json.loads((path / "settings.json").read_text())
-    return result | {name: settings[name] for name in ("input_size", "precision")}
+    return result | {name: settings[name] for name in ("input_size", "precision", "epochs")}
 
 
 def shadow(processed: str, folder: Path) -> Path:
@@ -362,16 +379,17 @@ def work(path: Path):
             result["test_accuracy"] = run.score("test")
             if run.cut:
                 run.points.append((times[-1], run.score("val")))
-        result |= {"epochs": task.epochs, "cut": run.cut, "points": run.points}
+        result = {"epochs": task.epochs} | result | {"cut": run.cut, "points": run.points}
     else:
-        result["rate"] = sum(counts[WARM:]) / (times[-1] - times[WARM - 1])
+        result["rate"] = sum(counts[run.warm :]) / (times[-1] - times[run.warm - 1])
     result |= {"steps": len(times), "pictures": round(sum(counts)), "seconds": times[-1]}
     write_json(path, result | {"workers": task.workers, "threads": torch.get_num_threads()})
 
 
 def start(task: Task) -> dict:
     "Do a task in a process of its own."
-    env = os.environ | {"OMP_NUM_THREADS": str(task.threads), "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    hidden = {} if task.device == "cuda" else {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    env = os.environ | {"OMP_NUM_THREADS": str(task.threads)} | hidden
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "task.json"
         write_json(path, asdict(task))
@@ -386,6 +404,8 @@ def try_workers(task: Task) -> tuple[Task, list[dict]]:
     "The task with the number of loading processes that is faster for this peer, and the trials."
     if task.name == "ours":  # reads packed pixels in the training process
         return task, []
+    if task.device == "cuda":
+        return replace(task, workers=task.threads), []
     trials = [start(replace(task, workers=workers, seconds=0)) for workers in (0, task.threads)]
     shown = ", ".join(f"{x['workers']} loading processes {x['rate']:.1f}" for x in trials)
     print(f"  {task.name}: {shown} pictures a second", flush=True)
@@ -421,14 +441,16 @@ def whole_run(small: float, full: float, size: int) -> float:
     return 1 / (share / small + (1 - share) / full)
 
 
-def pace(task: Task) -> tuple[Task, float, list[dict]]:
-    "The task with its loading processes, its pictures a second, and what was measured for that."
-    if task.name != "ours":
-        task, trials = try_workers(task)
-        return task, max(trial["rate"] for trial in trials), trials
-    trials = [start(replace(task, progressive=progressive)) for progressive in (False, True)]
-    full, small = (trial["rate"] for trial in trials)  # a default run begins with smaller pictures
-    return task, whole_run(small, full, trials[0]["input_size"]), trials
+def plan(task: Task, pictures: int, minutes: float) -> tuple[Task, list[dict]]:
+    "The task for so many minutes, and what was measured for it."
+    task = replace(task, seconds=60 * minutes, progressive=True)
+    if task.name == "ours":
+        return replace(task, epochs=1, planned=True), []  # it chooses another number
+    task, trials = try_workers(task)
+    trials = trials or [start(replace(task, seconds=0))]
+    rate = max(trial["rate"] for trial in trials)
+    # A little less than fits: what the rate does not know (starting, checkpoints) takes time too.
+    return replace(task, epochs=max(1, int(0.93 * 60 * minutes * rate / pictures))), trials
 
 
 def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
@@ -436,17 +458,13 @@ def measure_accuracy(tasks: list[Task], minutes: float) -> dict:
     print(f"{tasks[0].arch}, {minutes:g} minutes each", flush=True)
     pictures, results = sum(read_config(tasks[0].processed)["counts"]["train"].values()), {}
     for task in tasks:
-        task, rate, trials = pace(task)
-        # A little less than fits: what the rate does not know (starting, packing, checkpoints) takes time too.
-        share = 0.7 if task.weights and task.name == "ours" else 0.93  # of the time: the head is taught first
-        epochs = max(1, int(share * 60 * minutes * rate / pictures))
-        task = replace(task, epochs=epochs, seconds=60 * minutes, progressive=True)
+        task, trials = plan(task, pictures, minutes)
         result = start(task)
-        while result["cut"] and task.epochs > 1:  # nobody shall lose the end of the schedule to a wrong guess
+        while result["cut"] and result["epochs"] > 1:  # nobody shall lose the end of the schedule to a wrong guess
             trials.append(result)
-            task = replace(task, epochs=max(1, int(0.9 * task.epochs)))
+            task = replace(task, epochs=max(1, int(0.9 * result["epochs"])), planned=False)
             result = start(task)
-        results[task.name] = {"rate_before": rate, "trials": trials, **result}
+        results[task.name] = {"trials": trials, **result}
         shown = f"{result['pictures'] / pictures:.1f} epochs in {result['seconds'] / 60:.2f} minutes"
         print(f"  {task.name}: {shown}, test accuracy {result['test_accuracy']:.1%}", flush=True)
     return {"arch": tasks[0].arch, "weights": Path(tasks[0].weights).name, "minutes": minutes, "contenders": results}
@@ -531,6 +549,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--arch", default="resnet18", help="whose accuracy is measured")
     parser.add_argument("--weights", default="", help="file of pretrained weights for it (an arch with features and classifier)")
     parser.add_argument("--size", type=int, default=0, help="of the peers' pictures then; 0: 224 (vehicle_cnn: 128)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=cpu_count())
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=42)
@@ -551,7 +570,7 @@ def main(args: argparse.Namespace):
     names, lrs = choose(args.peers), dict(args.peer_lr)
     if lrs.keys() - STYLES.keys() or args.turns < 1:
         raise VehicleError(f"Give --peer-lr for {', '.join(STYLES)}, and at least one of --turns.")
-    same = {"threads": args.threads, "batch": args.batch, "seed": args.seed, "seconds": args.seconds}
+    same = {"threads": args.threads, "batch": args.batch, "seed": args.seed, "seconds": args.seconds, "device": args.device}
 
     def tasks(arch: str, size: int, own_size: int, weights: str = "", photos: str = "") -> list[Task]:
         each = {name: {"bf16": args.peer_bf16, "lr": lrs.get(name, 0.0), "size": size, "photos": photos} for name in names[1:]}

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from runs import same_run
@@ -90,11 +91,18 @@ def test_minutes_choose_the_epochs_and_so_many_epochs_are_the_same_run(processed
     assert json.loads((tmp_path / "timed/settings.json").read_text()) == settings, "a resumed run is not timed again"
 
 
+@pytest.fixture
+def cpu() -> Accelerator:
+    "An Accelerator on the CPU, although other tests in this process may have one on a GPU."
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield Accelerator(cpu=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.mark.parametrize("minutes, epochs", [(1e-6, 0), (1e6, 2 * choose_epochs(21))])
-def test_too_few_minutes_and_too_many(processed, tmp_path, minutes, epochs):
+def test_too_few_minutes_and_too_many(processed, tmp_path, cpu, minutes, epochs):
     options = {"processed": str(processed), "input_size": 64, "batch_size": 8}
-    accelerator = Accelerator(cpu=True)
-    assert epochs_within(Trainer(complete(Settings(minutes=minutes, **options), accelerator.device), tmp_path, accelerator)) == epochs
+    assert epochs_within(Trainer(complete(Settings(minutes=minutes, **options), cpu.device), tmp_path, cpu)) == epochs
 
 
 def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_run, tmp_path):
@@ -106,10 +114,10 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(processed, whole_
     assert not torch.equal(a["head.2.weight"], b["head.2.weight"])
 
 
-def test_the_largest_seed_is_a_seed_like_any_other(processed, tmp_path):
+def test_the_largest_seed_is_a_seed_like_any_other(processed, tmp_path, cpu):
     steps = []
     for seed in (2**63 - 1, 2**63 - 2):
-        trainer = fresh_trainer(processed, tmp_path, seed=seed)
+        trainer = fresh_trainer(processed, tmp_path, cpu, seed=seed)
         steps.append(train_step(trainer, next(iter(trainer.loaders["train"])), 7).tolist())
     assert steps[0] != steps[1]
 
@@ -117,9 +125,8 @@ def test_the_largest_seed_is_a_seed_like_any_other(processed, tmp_path):
 # --- what changes a step, and what must not --------------------------------------------------------------------------------
 
 
-def fresh_trainer(processed, path, **options) -> Trainer:
+def fresh_trainer(processed, path, accelerator, **options) -> Trainer:
     "A run before its first step; nothing in it depends on chance or on the neighbours in the batch."
-    accelerator = Accelerator(cpu=True)
     wanted = {"processed": str(processed), "epochs": 1, "input_size": 32, "batch_size": 8, "precision": "fp32", "norms": "fixed"}
     trainer = Trainer(complete(Settings(**wanted | options), accelerator.device), path, accelerator)
     trainer.train_mode()
@@ -128,8 +135,8 @@ def fresh_trainer(processed, path, **options) -> Trainer:
 
 
 @pytest.mark.parametrize("mixing", [{}, {"cutmix": 0.5, "mixup": 0.5}], ids=["plain", "mixed"])
-def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, mixing):
-    whole, pieces = (fresh_trainer(processed, tmp_path, accumulate=k, **mixing) for k in (1, 3))
+def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, cpu, mixing):
+    whole, pieces = (fresh_trainer(processed, tmp_path, cpu, accumulate=k, **mixing) for k in (1, 3))
     batch = next(iter(whole.loaders["train"]))
     sums = [train_step(trainer, batch, len(batch[1])) for trainer in (whole, pieces)]
     torch.testing.assert_close(*sums, rtol=1e-5, atol=1e-5)
