@@ -131,14 +131,15 @@ class Run:
 
     def step(self, pictures: float):
         "Note that so many pictures were learned; end the run when the time is up."
-        if self.gpu and len(self.ticks) % 16 == (self.warm - 1) % 16:  # it works behind what it was told: wait for it now and then
+        waits = (len(self.ticks) + 1 - self.warm) % 16 == 0  # a GPU works behind what it was told: wait for it now and then
+        if self.gpu and waits:
             torch.cuda.synchronize()
         times = [0.0, *(tick[0] for tick in self.ticks), self.now()]
         self.ticks.append((times[-1], pictures))
         if self.task.epochs:  # end before the step that would pass the limit
             over = 2 * times[-1] - times[-2] > self.task.seconds
         else:
-            enough = len(self.ticks) >= self.warm + 8 and (not self.gpu or len(self.ticks) % 16 == self.warm % 16)  # just waited for
+            enough = len(self.ticks) >= self.warm + 8 and (waits or not self.gpu)
             over = enough and times[-1] - times[self.warm] >= self.task.seconds
         if over and not self.cut:
             self.cut = True
