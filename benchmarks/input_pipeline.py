@@ -5,9 +5,10 @@
     python benchmarks/input_pipeline.py PROCESSED --archs resnet50:224:256 --pictures 5000 --memory --name input_pipeline-gpu
 
 1. Speed: real training (loader, augmentation on the device, forward, backward, optimizer, average) against the same step on one
-   batch that never leaves the memory, in turns; the ratio of pictures a second. The first turn warms up and is left out. On a
-   GPU also which share of its bf16 arithmetic the network uses: products and sums of forward and backward, as PyTorch counts
-   them, over those of a product of two matrices of 8,192 × 8,192 in the same run.
+   batch that never leaves the memory; the ratio of pictures a second. Within a turn the two alternate every half second, so
+   that a machine which slows down does so for both. The first turn warms up and is left out. On a GPU also which share of its
+   bf16 arithmetic the network uses: products and sums of forward and backward, as PyTorch counts them, over those of a product
+   of two matrices of 8,192 × 8,192 in the same run.
 2. Memory: a set of 2,000 and one of 20,000 pictures (copies of the pictures of PROCESSED) are packed and read whole, each in a
    process of its own; the most memory that the process held.
 """
@@ -47,17 +48,25 @@ def batches(trainer: Trainer):
         yield from trainer.loaders["train"]
 
 
-def rate(trainer: Trainer, source, seconds: float) -> float:
-    "Pictures a second of training on what `source` yields."
+def burst(trainer: Trainer, source, seconds: float) -> tuple[int, float]:
+    "Train on what `source` yields for a while: pictures, seconds."
     pictures, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        for _ in range(4):
-            batch = next(source)
-            train_step(trainer, batch, len(batch[1]))
-            pictures += len(batch[1])
+        batch = next(source)
+        train_step(trainer, batch, len(batch[1]))
+        pictures += len(batch[1])
     if trainer.accelerator.device.type == "cuda":  # it works behind what it was told
         torch.cuda.synchronize()
-    return pictures / (time.perf_counter() - start)
+    return pictures, time.perf_counter() - start
+
+
+def turn(trainer: Trainer, sources: dict, seconds: float) -> dict[str, float]:
+    "Pictures a second of training on each source, for so many seconds each, half a second at a time."
+    totals = {name: np.zeros(2) for name in sources}
+    for i in range(round(seconds * 2)):
+        for name in list(sources)[:: 1 if i % 2 else -1]:  # who goes first takes turns, too
+            totals[name] += burst(trainer, sources[name], 0.5)
+    return {name: pictures / spent for name, (pictures, spent) in totals.items()}
 
 
 def operations(trainer: Trainer) -> float:
@@ -93,11 +102,9 @@ def speed(processed: str, arch: str, size: int, options: dict, turns: int, secon
         each = operations(trainer)
         real = batches(trainer)
         batch = tuple(t.to(accelerator.device) for t in next(real))
-        sources, rates = {"real": real, "synthetic": itertools.repeat(batch)}, {"real": [], "synthetic": []}
-        for turn in range(turns + 1):
-            for name in list(sources)[:: 1 if turn % 2 else -1]:  # who goes first takes turns, too
-                rates[name].append(rate(trainer, sources[name], seconds if turn else seconds / 4))
-    rates = {name: values[1:] for name, values in rates.items()}
+        sources = {"real": real, "synthetic": itertools.repeat(batch)}
+        taken = [turn(trainer, sources, seconds if i else seconds / 4) for i in range(turns + 1)]
+    rates = {name: [rate[name] for rate in taken[1:]] for name in sources}
     ratios = [real / synthetic for real, synthetic in zip(*rates.values(), strict=True)]
     kept = isinstance(trainer.loaders["train"], OnDevice)
     share = np.mean(rates["real"]) * each / top if gpu else None

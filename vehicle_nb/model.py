@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['OWN_ARCH', 'BANDS', 'conv_norm', 'ResidualBlock', 'VehicleCNN', 'Rescale', 'list_archs', 'unknown_arch',
-           'create_model', 'load_weights', 'find_head', 'head_inputs', 'param_groups', 'freeze_norms', 'ShapesOnly',
-           'load_bundle', 'FORMAT', 'MEMORY', 'SCORES', 'find_bundle', 'list_bundles', 'read_bundle_config',
-           'save_bundle']
+           'create_model', 'load_weights', 'find_head', 'head_inputs', 'param_groups', 'freeze_norms', 'norm_pairs',
+           'fold_norms', 'ShapesOnly', 'load_bundle', 'FORMAT', 'MEMORY', 'SCORES', 'find_bundle', 'list_bundles',
+           'read_bundle_config', 'save_bundle']
 
 # %% ../nbs/04_model.ipynb #fa6598b7
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from vehicle_nb.bundles import (
@@ -252,6 +253,51 @@ def freeze_norms(
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+# %% ../nbs/04_model.ipynb #cc7842df
+def norm_pairs(
+    model: nn.Module,  # any network
+) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:  # none where it cannot be read as a graph
+    "Convolutions whose output goes through one batch normalisation and nowhere else."
+    modules = dict(model.named_modules())
+    if not any(type(module) is nn.BatchNorm2d for module in modules.values()):
+        return []
+    try:
+        nodes = [node for node in fx.symbolic_trace(model).graph.nodes if node.op == "call_module"]
+    except Exception:  # its path depends on the pictures
+        return []
+    targets, pairs = [node.target for node in nodes], []
+    for node in nodes:
+        norm, before = modules[node.target], node.args[0]
+        if type(norm) is not nn.BatchNorm2d or not norm.affine or norm.running_var is None or before not in nodes:
+            continue
+        conv = modules[before.target]
+        once = targets.count(node.target) == targets.count(before.target) == len(before.users) == 1
+        if type(conv) is nn.Conv2d and once:
+            pairs.append((conv, norm))
+    return pairs
+
+
+def fold_norms(
+    model: nn.Module,  # computes what it computed before; its weights and their names stay as they are
+):
+    "Where a batch normalisation is fixed, let the convolution before it do its work: it scales its weights instead of the maps."
+    for conv, norm in norm_pairs(model):
+        conv.forward, norm.forward = partial(_convolve, conv, norm), partial(_normalise, norm)
+
+
+def _convolve(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    "The convolution, and the normalisation as well where that is fixed."
+    if norm.training:
+        return nn.Conv2d.forward(conv, x)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    bias = norm.bias + ((0 if conv.bias is None else conv.bias) - norm.running_mean) * scale
+    return conv._conv_forward(x, conv.weight * scale[:, None, None, None], bias)
+
+
+def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    "What is left to do for the normalisation."
+    return nn.BatchNorm2d.forward(norm, x) if norm.training else x
 
 # %% ../nbs/04_model.ipynb #b18e6b95
 class ShapesOnly(TorchFunctionMode):

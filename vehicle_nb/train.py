@@ -184,18 +184,18 @@ def epochs_within(
     "How many epochs fit into the minutes of its settings; twice the usual number at most."
     s, start = trainer.settings, time.perf_counter()
     pictures = {split: len(loader.dataset) for split, loader in trainer.loaders.items()}
-    sizes = [_size_at(s, k / 20) for k in range(20)]
-    seconds = {size: time_epoch(trainer, size) for size in sorted(set(sizes))}
-    for _ in range(1 if trainer.accelerator.device.type == "cpu" else 2):  # a GPU's first pass is slow: it prepares the others
+    for _ in range(2):  # the first is slow: it prepares the others
         begin = time.perf_counter()
         predict_split(trainer, "val")[0].sum().item()
     answer = (time.perf_counter() - begin) / pictures["val"]
+    sizes = [_size_at(s, k / 20) for k in range(20)]
+    seconds = {size: time_epoch(trainer, size) for size in sorted(set(sizes))}
     # Answers besides: the test, the memory of what is known and, for a borrowed network, the features for its head.
-    once = answer * (pictures["val"] + pictures["test"] + pictures["train"] * (2 if s.weights and s.head_epochs else 1))
+    once = answer * (2 * pictures["val"] + pictures["test"] + pictures["train"] * (2 if s.weights and s.head_epochs else 1))
     left = 60 * s.minutes - once - (time.perf_counter() - start)
     epoch = float(np.mean([seconds[size] for size in sizes])) + answer * pictures["val"]
     most = 2 * choose_epochs(pictures["train"], bool(s.weights))
-    return rank_0(trainer.accelerator, lambda: max(0, int(min(most, 0.95 * left / epoch))))  # 5 %: what was forgotten
+    return rank_0(trainer.accelerator, lambda: max(0, int(min(most, 0.93 * left / epoch))))  # 7 %: what was forgotten
 
 # %% ../nbs/05_training.ipynb #bdce78dc
 RAW = "data/raw"

@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from .core import progress
 from .loading import SPLITS, Augment, make_loader, Mix, PackedSplit, read_config, to_input
-from .model import create_model, find_head, freeze_norms, head_inputs, param_groups
+from .model import create_model, find_head, fold_norms, freeze_norms, head_inputs, param_groups
 from .recipe import MovingAverage, Settings, one_cycle
 
 # %% ../nbs/34_trainer.ipynb #3b3da8df
@@ -79,6 +79,9 @@ class Trainer:
         model = create_model(s.arch, len(self.classes), s.weights).to(acc.device)
         self.plain = model  # the model itself, without what torch.compile and DDP wrap around it
         self.ema = MovingAverage(model, s.ema)
+        fold_norms(self.ema.module)  # it only ever answers
+        if s.norms == "fixed":
+            fold_norms(model)
         groups = param_groups(model, s.lr, s.weight_decay, s.first_rate, s.frozen)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
         total = s.epochs * self.steps

@@ -1,0 +1,77 @@
+"""What does it bring to let convolutions do the work of fixed normalisation (`vehicle_nb.model.fold_norms`)?
+
+    python benchmarks/folding.py                               some architectures, on the best device that is there
+    python benchmarks/folding.py --archs resnet50 --batch_size 128
+
+Forward and backward of one batch in memory as a borrowed network learns (the statistics fixed, the first two of five bands
+frozen), and its answers, in turns without folding and with it; the ratio of times (above 1: folding is faster).
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from common import RESULTS, command_line, spread, stamp
+
+from vehicle_nb.core import keep_memory, write_json
+from vehicle_nb.model import create_model, fold_norms, freeze_norms, param_groups
+from vehicle_nb.processes import on_cpu, share_threads
+from vehicle_nb.recipe import choose_precision
+
+ARCHS = ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "mnasnet1_0", "shufflenet_v2_x1_0", "resnet18", "resnet50"]
+
+
+def seconds(model: torch.nn.Module, xb: torch.Tensor, bf16: bool, learn: bool) -> float:
+    "One step without the optimizer, or one batch of answers."
+    start = time.perf_counter()
+    with torch.set_grad_enabled(learn), torch.autocast(xb.device.type, torch.bfloat16, enabled=bf16):
+        answers = model(xb).float()
+    if learn:
+        answers.square().mean().backward()
+        model.zero_grad()
+    if xb.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(arch: str, device: torch.device, side: int, batch_size: int, turns: int) -> dict:
+    "Times of both kinds, turn by turn, and their ratios."
+    models = {"plain": None, "folded": None}
+    for kind in models:
+        torch.manual_seed(0)
+        models[kind] = create_model(arch, 20).to(device).train()
+        param_groups(models[kind], lr=1e-3, frozen=2)
+        freeze_norms(models[kind])
+    fold_norms(models["folded"])
+    xb = (torch.rand(batch_size, 3, side, side, device=device) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    precision, row = choose_precision("auto", arch, device), {"arch": arch, "side": side}
+    for what in ("learn", "answer"):
+        job = {"xb": xb, "bf16": precision == "bf16", "learn": what == "learn"}
+        taken = [{kind: seconds(model, **job) for kind, model in models.items()} for _ in range(turns + 1)]
+        ratios = [times["plain"] / times["folded"] for times in taken[1:]]  # the first turn warms up
+        row[what] = {"ratios": ratios, "seconds": taken[1:]}
+        middle = {kind: statistics.median(times[kind] for times in taken[1:]) for kind in models}
+        told = f"{1e3 * middle['plain']:7.1f} ms, folded {1e3 * middle['folded']:7.1f}: {spread(ratios, 2)} times as fast"
+        print(f"{arch:20} {precision} {what:6} {told}", flush=True)
+    return row | {"precision": precision}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archs", nargs="+", default=ARCHS)
+    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--name", default="folding", help="of the result file")
+    args = parser.parse_args()
+    share_threads(0)
+    keep_memory()
+    device = torch.device("cpu" if on_cpu() else "cuda")
+    head = stamp(command_line("folding.py"))
+    rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
+    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
