@@ -1,5 +1,6 @@
 """What all benchmarks write down: the machine, the date, the versions, the command; and how figures and runs are compared."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -47,6 +48,36 @@ def command_line(
     "This process's command; of folders on this machine only the last part is told."
     argv = [Path(word).name if word.startswith(("/", "~", ".")) and len(word) > 1 else word for word in sys.argv[1:]]
     return " ".join(["python", f"benchmarks/{script}", *argv])
+
+
+def each_arch(
+    script: str,  # the script's name; what it writes is named after it by default
+    doc: str,  # its docstring
+    compare,  # (arch, device, side, batch_size, turns) → a row of the result
+    archs: list[str],  # by default
+    side: int,  # of the pictures, by default
+    batch_size: int,  # by default
+    turns: int,  # by default
+):
+    "Run a benchmark that asks the same of one architecture after the other, on the best device that is there."
+    import torch  # here: not every benchmark needs them
+
+    from vehicle_nb.core import keep_memory, write_json
+    from vehicle_nb.processes import on_cpu, share_threads
+
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archs", nargs="+", default=archs)
+    parser.add_argument("--side", type=int, default=side)
+    parser.add_argument("--batch_size", type=int, default=batch_size)
+    parser.add_argument("--turns", type=int, default=turns)
+    parser.add_argument("--name", default=Path(script).stem, help="of the result file")
+    args = parser.parse_args()
+    share_threads(0)
+    keep_memory()
+    device = torch.device("cpu" if on_cpu() else "cuda")
+    head = stamp(command_line(script))
+    rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
+    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
 
 
 def spread(

@@ -7,16 +7,13 @@ Forward and backward of one batch in memory as a borrowed network learns (the st
 frozen), and its answers, in turns without folding and with it; the ratio of times (above 1: folding is faster).
 """
 
-import argparse
 import statistics
 import time
 
 import torch
-from common import RESULTS, command_line, spread, stamp
+from common import each_arch, spread
 
-from vehicle_nb.core import keep_memory, write_json
 from vehicle_nb.model import create_model, fold_norms, freeze_norms, param_groups
-from vehicle_nb.processes import on_cpu, share_threads
 from vehicle_nb.recipe import choose_precision
 
 ARCHS = ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "mnasnet1_0", "shufflenet_v2_x1_0", "resnet18", "resnet50"]
@@ -35,14 +32,18 @@ def seconds(model: torch.nn.Module, xb: torch.Tensor, bf16: bool, learn: bool) -
     return time.perf_counter() - start
 
 
+def borrowed(arch: str, device: torch.device) -> torch.nn.Module:
+    "A network as it learns after it was borrowed; always with the same weights."
+    torch.manual_seed(0)
+    model = create_model(arch, 20).to(device).train()
+    param_groups(model, lr=1e-3, frozen=2)
+    freeze_norms(model)
+    return model
+
+
 def compare(arch: str, device: torch.device, side: int, batch_size: int, turns: int) -> dict:
     "Times of both kinds, turn by turn, and their ratios."
-    models = {"plain": None, "folded": None}
-    for kind in models:
-        torch.manual_seed(0)
-        models[kind] = create_model(arch, 20).to(device).train()
-        param_groups(models[kind], lr=1e-3, frozen=2)
-        freeze_norms(models[kind])
+    models = {kind: borrowed(arch, device) for kind in ("plain", "folded")}
     fold_norms(models["folded"])
     xb = (torch.rand(batch_size, 3, side, side, device=device) * 2 - 1).contiguous(memory_format=torch.channels_last)
     precision, row = choose_precision("auto", arch, device), {"arch": arch, "side": side}
@@ -57,21 +58,5 @@ def compare(arch: str, device: torch.device, side: int, batch_size: int, turns: 
     return row | {"precision": precision}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archs", nargs="+", default=ARCHS)
-    parser.add_argument("--side", type=int, default=224)
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument("--name", default="folding", help="of the result file")
-    args = parser.parse_args()
-    share_threads(0)
-    keep_memory()
-    device = torch.device("cpu" if on_cpu() else "cuda")
-    head = stamp(command_line("folding.py"))
-    rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
-    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    each_arch("folding.py", __doc__, compare, ARCHS, side=224, batch_size=32, turns=8)

@@ -7,17 +7,14 @@ Forward and backward of one batch in memory, both precisions in turns; the ratio
 faster). `choose_precision` in lesson 05 follows this table.
 """
 
-import argparse
 import statistics
 import time
 
 import torch
 import torch.nn.functional as F
-from common import RESULTS, command_line, stamp
+from common import each_arch
 
-from vehicle_nb.core import keep_memory, write_json
 from vehicle_nb.model import create_model
-from vehicle_nb.processes import on_cpu, share_threads
 from vehicle_nb.recipe import choose_precision
 
 ARCHS = [
@@ -55,21 +52,5 @@ def compare(arch: str, device: torch.device, side: int, batch_size: int, turns: 
     return row | {"seconds": {dtype: values[1:] for dtype, values in times.items()}}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archs", nargs="+", default=ARCHS)
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--name", default="precision", help="of the result file")
-    args = parser.parse_args()
-    share_threads(0)
-    keep_memory()
-    device = torch.device("cpu" if on_cpu() else "cuda")
-    head = stamp(command_line("precision.py"))
-    rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
-    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    each_arch("precision.py", __doc__, compare, ARCHS, side=128, batch_size=16, turns=5)
