@@ -20,6 +20,7 @@ from tiny import tiny_processed
 
 from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
+from vehicle_nb.distributed import meet
 from vehicle_nb.processes import fresh_store
 from vehicle_nb.train import train
 
@@ -275,6 +276,36 @@ def test_the_living_do_not_meet_the_dead():
             assert not met[0].check(["address"]), "an address of an earlier attempt"
             met[1].set("address", f"attempt {attempt}")
             assert [s.get("address").decode() for s in met] == [f"attempt {attempt}"] * 3
+
+
+class Mortal:
+    "The store of a rank 0 that is killed just before it is asked for one thing."
+
+    def __init__(self, keeper: subprocess.Popen, store, last: str):
+        self.keeper, self.store, self.last = keeper, store, last
+
+    def __getattr__(self, name: str):
+        if name == self.last:
+            self.keeper.kill()
+            self.keeper.wait()
+        return getattr(self.store, name)
+
+
+@pytest.mark.parametrize("last", ["add", "set", "wait", "check", "get"])
+def test_rank_0_may_leave_at_any_moment_of_the_meeting(monkeypatch, last):
+    port, open_store = free_port(), torch.distributed.TCPStore
+    keep = f"import torch.distributed as d, time; s = d.TCPStore('127.0.0.1', {port}, None, True, wait_for_workers=False)"
+    others = "" if last == "check" else "; s.set('size/0', '2')"  # with "check" it never says that it is there
+    code = f"{keep}{others}; print('open', flush=True); time.sleep(60)"
+    keeper = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    keeper.stdout.readline()
+    monkeypatch.setattr(torch.distributed, "TCPStore", lambda *args, **options: Mortal(keeper, open_store(*args, **options), last))
+    try:
+        with pytest.raises(VehicleError, match="Rank 0 has left before all had come"):
+            meet(1, 2, "127.0.0.1", port, timeout=3 if last == "check" else 60)
+    finally:
+        keeper.kill()
+        keeper.communicate()
 
 
 def test_a_job_that_may_be_started_again_needs_a_name(processed, tmp_path, monkeypatch):

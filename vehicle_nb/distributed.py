@@ -40,20 +40,28 @@ def meet(
             busy = f"Rank 0 cannot open port {master_port}: it is in use, perhaps by another rank 0."
             raise VehicleError(f"{busy} Stop that one, or choose another --master_port.") from None
         raise VehicleError(f"Rank {rank} found no rank 0 at {master_addr}:{master_port} within {timeout} s. Start rank 0.") from None
+    try:
+        _introduce(store, rank, world_size, timeout)
+    except dist.DistNetworkError:  # rank 0 keeps the store, and may leave while another still asks who has come
+        raise VehicleError("Rank 0 has left before all had come: read there why, then start all ranks again.") from None
+    return store
+
+
+def _introduce(store: dist.Store, rank: int, world_size: int, timeout: int):
+    "Say who we are, and see who else comes."
     if store.add(f"came/{rank}", 1) > 1:
         raise VehicleError(f"Rank {rank} has come twice. Give each process its own --rank, from 0 to {world_size - 1}.")
     store.set(f"size/{rank}", str(world_size))
     try:
-        store.wait([f"size/{r}" for r in range(world_size)], wait)
-    except dist.DistNetworkError:  # rank 0, who keeps the store, has left
-        raise VehicleError("Rank 0 has left before all had come: read there why, then start all ranks again.") from None
+        store.wait([f"size/{r}" for r in range(world_size)], timedelta(seconds=timeout))
+    except dist.DistNetworkError:
+        raise
     except dist.DistError:
         missing = [r for r in range(world_size) if not store.check([f"size/{r}"])]
         raise VehicleError(f"Rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} did not come within {timeout} s.") from None
     sizes = {int(store.get(f"size/{r}")) for r in range(world_size)}
     if len(sizes) > 1:
         raise VehicleError(f"The processes were started with different world sizes, {sorted(sizes)}. Give all the same --world_size.")
-    return store
 
 # %% ../nbs/06_distributed.ipynb #055817c4
 def own_interface(
