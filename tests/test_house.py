@@ -214,9 +214,9 @@ def test_private_names_stay_in_their_module():
 
 
 def test_no_module_is_too_long():
-    "A module of more than 400 lines does two jobs: CONTRIBUTING.md tells how to give one of them a notebook of its own."
-    long = {path.name for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > 400}
-    assert not long, f"more than 400 lines: {sorted(long)}"
+    "A module of more than 500 lines does two jobs: CONTRIBUTING.md tells how to give one of them a notebook of its own."
+    long = {path.name for path in MODULES if len(path.read_text(encoding="utf-8").splitlines()) > 500}
+    assert not long, f"more than 500 lines: {sorted(long)}"
 
 
 def test_no_function_is_too_long():
