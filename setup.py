@@ -23,6 +23,9 @@ setup(
     license="Apache-2.0",
     url=cfg["git_url"],
     packages=find_packages(include=["vehicle_nb", "vehicle_nb.*"]),
+    # With this line, which changes nothing else, an editable install is an entry in sys.path. Without it, it is an import
+    # hook that comes last, and from the folder above the clone Python would take the clone itself for the package.
+    package_dir={"": "."},
     include_package_data=True,
     package_data={"vehicle_nb": ["languages/*.json"]},
     python_requires=f">={cfg['min_python']}",
