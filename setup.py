@@ -1,5 +1,6 @@
 """Package metadata, all of it read from settings.ini so that nothing is written twice."""
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,13 +10,23 @@ here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-readme = here / "README.md"
+
+
+def for_pypi(text: str) -> str:
+    "README with whole addresses: on PyPI there is no file beside it to lead to."
+
+    def whole(link: re.Match) -> str:
+        kind = "raw" if link[2].endswith((".webp", ".svg", ".png")) else "blob"
+        return f"{link[1]}{cfg['git_url']}/{kind}/{cfg['branch']}/{link[2]}"
+
+    return re.sub(r"""(\]\(|\b(?:src|href)=")(?![a-z]+:|#)([^)"\s]+)""", whole, text)
+
 
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description=for_pypi((here / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
     keywords=cfg["keywords"],
     author=cfg["author"],
@@ -31,7 +42,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "dev": cfg["dev_requirements"].split() + cfg["onnx_requirements"].split(),
+        "dev": [word for part in ("dev", "docs", "onnx") for word in cfg[f"{part}_requirements"].split()],
+        "docs": cfg["docs_requirements"].split(),
         "onnx": cfg["onnx_requirements"].split(),
         "peers": cfg["peers_requirements"].split(),
     },
@@ -43,6 +55,7 @@ setup(
         "Intended Audience :: Developers",
         "Intended Audience :: Education",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {version}" for version in cfg["python_versions"].split()),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     zip_safe=False,

@@ -7,12 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, read_settings
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, and the README that each becomes
 LESSONS = [path for path in NOTEBOOKS if path.stem not in LANDING]
@@ -312,9 +316,16 @@ def test_help_knows_the_options_that_the_readme_names(command):
 
 
 # `nbdev_proc_nbs` would install Quarto where it is missing, so what it calls is called here, and one page that fails
-# does not keep the others from being looked at.
+# does not keep the others from being looked at. What the docs workflow does not install is hidden, as it will not be there.
 PROCESS = """
 import sys, traceback
+from importlib.machinery import PathFinder
+
+class OnlyDocs(PathFinder):
+    def find_spec(name, path=None, target=None, hidden=frozenset(sys.argv[1:])):
+        return None if name in hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = OnlyDocs
 import nbdev.serve_drv
 from nbdev.serve import proc_nbs
 
@@ -327,11 +338,48 @@ proc_nbs(n_workers=0)
 """
 
 
+def brought_by(requirements: list[str]) -> set[str]:
+    "The names of all distributions that pip installs for these requirements, as far as they are installed here."
+    found, waiting = set(), [(Requirement(text), "") for text in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        wanted = {(name, one) for one in {"", *requirement.extras}} - found
+        if (requirement.marker and not requirement.marker.evaluate({"extra": extra})) or not wanted:
+            continue
+        found |= wanted
+        with suppress(PackageNotFoundError):
+            needs = [Requirement(text) for text in distribution(name).requires or []]
+            waiting += [(need, one) for need in needs for _, one in wanted]
+    return {name for name, _ in found}
+
+
+def hidden_modules() -> list[str]:
+    "The modules of all that is installed here and that `pip install '.[docs]'` would not bring."
+    settings = read_settings()
+    brought = brought_by((settings["requirements"] + " " + settings["docs_requirements"]).split()) | {"vehicle-nb"}
+    owners = packages_distributions().items()
+    return sorted(module for module, names in owners if not brought & {canonicalize_name(name) for name in names})
+
+
+def test_what_the_docs_extra_does_not_bring_is_hidden():
+    hidden = set(hidden_modules())
+    assert {"pytest", "onnxruntime"} <= hidden
+    assert not {"sklearn", "scipy", "torch", "nbdev", "PIL", "yaml", "vehicle_nb", "IPython"} & hidden
+
+
+def test_docs_workflow_installs_the_docs_extra():
+    steps = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8"))["jobs"]["build"]["steps"]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert commands == ["pip install -e '.[docs]'", "nbdev_docs"]
+
+
 @pytest.fixture(scope="module")
 def processed(tmp_path_factory) -> tuple[Path, str]:
     "The folder of notebooks as nbdev hands them to Quarto, and what was said meanwhile."
     copy = copy_repository(tmp_path_factory.mktemp("docs") / "repo")
-    done = subprocess.run([sys.executable, "-c", PROCESS], cwd=copy, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-c", PROCESS, *hidden_modules()]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return copy / "_proc", done.stderr
 

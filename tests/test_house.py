@@ -117,7 +117,7 @@ def test_imports_stand_alone(path):
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_notebook_parses_on_the_oldest_python(path):
-    "Ruff reads the notebook as Python 3.10 would; ruff.toml keeps notebooks out of the other rules."
+    "Ruff reads the notebook as the oldest Python that we promise would; ruff.toml keeps notebooks out of the other rules."
     minimum = "py" + read_settings()["min_python"].replace(".", "")
     run(program("ruff"), "check", "--isolated", "--no-cache", "--select", "E9", "--target-version", minimum, path, cwd=ROOT)
 
@@ -277,9 +277,10 @@ def test_public_functions_say_what_they_do():
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def requirements() -> list[Requirement]:
-    settings = read_settings()
-    return [Requirement(text) for key in ("requirements", "dev_requirements", "onnx_requirements") for text in settings[key].split()]
+def requirements(*kinds: str) -> list[Requirement]:
+    "What settings.ini asks for under `requirements` and, without a word, under the extras that the tests install."
+    keys = [f"{kind}requirements" for kind in kinds or ("", "dev_", "docs_", "onnx_")]
+    return [Requirement(text) for key in keys for text in read_settings()[key].split()]
 
 
 def test_dependency_bounds():
@@ -288,34 +289,79 @@ def test_dependency_bounds():
     assert len(names) == len(set(names))
     for requirement in requirements():
         operators = {bound.operator for bound in requirement.specifier}
-        assert operators & {"==", "<", "<="}, f"{requirement} has no upper bound"
+        # Of the authorities that certifi lists, the newest are right; its version is a date.
+        assert operators & {"==", "<", "<="} or requirement.name == "certifi", f"{requirement} has no upper bound"
         installed = importlib.metadata.version(requirement.name)
         assert requirement.specifier.contains(installed), f"{requirement}, but {installed} is installed"
     # All five are needed, or nbdev 2 fails at import although `pip check` finds nothing wrong.
     assert {"nbdev", "execnb", "fastcore", "ghapi", "fastgit"} <= set(names)
 
 
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}  # where it is not called as its module
+
+
+def foreign(tree: ast.AST) -> set[str]:
+    "The distributions that the code imports, wherever in it, but for this package and what comes with Python."
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.split(".")[0])
+    names -= {"vehicle_nb", *sys.stdlib_module_names}
+    return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in names}
+
+
+def named(*kinds: str) -> set[str]:
+    "The distributions that settings.ini names there."
+    return {canonicalize_name(requirement.name) for requirement in requirements(*kinds)}
+
+
 def test_what_the_package_imports_is_required():
-    "Every import of the package, the page and the tests is in settings.ini, or comes with Python."
-    tops = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
-    # These come with a requirement that cannot do without them.
-    carried = {"scipy": "imagehash", "altair": "streamlit", "starlette": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
-               "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch", "ipython": "ipykernel",
-               "certifi": "kagglehub", "huggingface-hub": "accelerate"}  # fmt: skip
-    needed = {canonicalize_name(requirement.name) for requirement in requirements()}
-    own = {"vehicle_nb", "conftest", *(path.stem for path in source_files() if path.suffix == ".py")}
+    "settings.ini names every import of the package and the page itself: what another requirement brings may go with it."
     for path in source_files():
-        if path.suffix != ".py" or path.parts[-2] == "benchmarks":  # a benchmark may ask for a peer to measure itself against
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module]
-            for name in {name.split(".")[0] for name in names} - own - set(sys.stdlib_module_names):
-                package = canonicalize_name(tops.get(name, name))
-                assert carried.get(package, package) in needed, f"{path.relative_to(ROOT)} imports {name}: not required"
+        if path.suffix == ".py" and (path.is_relative_to(PACKAGE) or path == ROOT / "app.py"):
+            undeclared = foreign(ast.parse(path.read_text(encoding="utf-8"))) - named("", "onnx_")
+            assert not undeclared, f"{path.relative_to(ROOT)} imports {sorted(undeclared)}: not required"
+
+
+def test_what_the_lessons_import_is_required():
+    "`pip install '.[docs]'` brings it, for the docs site is made with no more."
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                code = ast.parse(TransformerManager().transform_cell(cell.source))
+                undeclared = foreign(code) - named("", "docs_", "onnx_")
+                assert not undeclared, f"{path.name} imports {sorted(undeclared)}: not required\n{cell.source}"
+
+
+def test_what_tests_and_tools_import_is_required():
+    "The same, but a few come with a requirement that cannot do without them."
+    carried = {"scipy": "imagehash", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch"}
+    own = {canonicalize_name(path.stem) for path in source_files() if path.suffix == ".py"}
+    for path in source_files():
+        # A benchmark may ask for a peer to measure itself against.
+        if path.suffix == ".py" and not path.is_relative_to(PACKAGE) and path.parts[-2] != "benchmarks":
+            for name in foreign(ast.parse(path.read_text(encoding="utf-8"))) - own:
+                assert carried.get(name, name) in named(), f"{path.relative_to(ROOT)} imports {name}: not required"
+
+
+def test_pythons_agree():
+    "Every place that promises Pythons promises those of settings.ini."
+    settings = read_settings()
+    versions = settings["python_versions"].split()
+    assert versions[0] == settings["min_python"]
+    matrix = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix["python"] == versions
+    ruff = (ROOT / "ruff.toml").read_text(encoding="utf-8")
+    assert f'target-version = "py{versions[0].replace(".", "")}"' in ruff
+    for name, to in (("README.md", "to"), ("README.fr.md", "à")):
+        promised = re.findall(r"Python (3\.\d+)(?: (\w+) (3\.\d+))?", (ROOT / name).read_text(encoding="utf-8"))
+        assert promised == [(versions[0], to, versions[-1])], name
+    image = re.search(r"(?m)^FROM python:([\d.]+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert image[1] in versions
+    docs = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8"))["jobs"]["build"]["steps"]
+    assert {step["with"]["python-version"] for step in docs if "python-version" in step.get("with", {})} < set(versions)
 
 
 def test_commands_exist():

@@ -1,14 +1,18 @@
 """Installed as users install it: from a clone whose name is the package's own, wherever they stand when they run it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 import venv
+from email import message_from_bytes
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
-from conftest import copy_repository
+from conftest import ROOT, copy_repository, read_settings, source_files
 from tiny import tiny_processed
 
 pytest.importorskip("pip", reason="pip is not installed here: installing was not tried")
@@ -101,3 +105,96 @@ def test_subpackages_may_be_named_as_folders_of_the_clone(places):
             assert run(python_of(places), "-m", "vehicle_nb.models.run", cwd=here) == f"__main__ {wanted}"
     finally:
         shutil.rmtree(subpackage)
+
+
+# --- built, as for PyPI -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    "The wheel that `python -m build` makes: from the source archive, which it makes first."
+    copy = copy_repository(tmp_path_factory.mktemp("build") / "repo")
+    run(sys.executable, "-m", "build", "--no-isolation", cwd=copy)
+    (wheel,) = (copy / "dist").glob("*.whl")
+    assert len(list((copy / "dist").glob("*.tar.gz"))) == 1
+    return wheel
+
+
+def test_the_wheel_answers(wheel, tmp_path):
+    "Installed from the wheel, each command is there, and so is every file of the package."
+    wanted = {path.relative_to(ROOT).as_posix() for path in source_files() if path.is_relative_to(ROOT / "vehicle_nb")}
+    assert not wanted - set(ZipFile(wheel).namelist()), "the wheel lacks files of the package"
+    python = empty_environment(tmp_path / "venv")
+    install(python, wheel, cwd=tmp_path)
+    for line in read_settings()["console_scripts"].split():
+        assert (python.parent / line.split("=")[0]).exists(), line
+    assert "usage: vehicle_predict" in run(python.parent / "vehicle_predict", "--help", cwd=tmp_path)
+    code = "import vehicle_nb.translation as t; print(t.__file__, *t.languages())"
+    file, *languages = run(python, "-c", code, cwd=tmp_path).split()
+    assert Path(file).is_relative_to(tmp_path / "venv") and "fr" in languages
+
+
+def test_the_page_on_pypi_leads_somewhere(wheel):
+    "README's links and pictures have whole addresses, and the files that they name are in the repository."
+    told = read_settings()
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(archive.read(name))
+    targets = re.findall(r"\]\(([^)\s]+)|\b(?:src|href)=\"([^\"]+)", metadata.get_payload(decode=True).decode())
+    own = []
+    for target in ("".join(groups) for groups in targets):
+        assert target.startswith("https://"), f"{target} leads nowhere on PyPI"
+        if found := re.fullmatch(rf"{told['git_url']}/(blob|raw)/{told['branch']}/([^#]+).*", target):
+            assert (ROOT / found[2]).is_file(), f"{target} is not in the repository"
+            assert (found[1] == "raw") == found[2].endswith((".webp", ".svg")), f"{target}: a picture, or a page?"
+            own.append(found[2])
+    assert {"nbs/images/road.svg", "nbs/00_data.ipynb", "CONTRIBUTING.md", "LICENSE"} <= set(own)
+    assert metadata["Requires-Python"] == f">={told['min_python']}"
+    versions = [f"Programming Language :: Python :: {version}" for version in told["python_versions"].split()]
+    assert [line for line in metadata.get_all("Classifier") if re.search(r"Python :: 3\.", line)] == versions
+    needs = {extra: [] for extra in metadata.get_all("Provides-Extra")}
+    for need in metadata.get_all("Requires-Dist"):
+        if found := re.fullmatch(r"([\w-]+).*; extra == \"(\w+)\"", need):
+            needs[found[2]].append(found[1])
+    assert "scikit-learn" in needs["docs"] and {*needs["docs"], *needs["onnx"]} < set(needs["dev"])
+
+
+# --- on each Python -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def resolve(tmp_path_factory):
+    "Ask the registry which wheels would be installed on a Python that need not be here (metadata alone, in seconds)."
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if not uv:
+        pytest.skip("uv is not installed: which Pythons can install the project was not asked")
+    try:
+        urllib.request.urlopen("https://pypi.org/simple/pip/", timeout=20).close()
+    except OSError:
+        pytest.skip("the package registry cannot be reached: which Pythons can install the project was not asked")
+    told, cache = read_settings(), tmp_path_factory.mktemp("uv")
+    keys = ("requirements", "dev_requirements", "docs_requirements", "onnx_requirements")
+    needs = "\n".join(need for key in keys for need in told[key].split())
+
+    def answer(version: str) -> subprocess.CompletedProcess:
+        command = [uv, "pip", "compile", "-", "--python-version", version, "--python", sys.executable, "--only-binary", ":all:"]
+        command += ["--no-python-downloads", "--cache-dir", str(cache)]
+        return subprocess.run(command, input=needs, capture_output=True, text=True, timeout=300, cwd=cache.parent)
+
+    return answer
+
+
+@pytest.mark.parametrize("version", read_settings()["python_versions"].split())
+def test_each_python_that_we_promise_can_install_it(version, resolve):
+    done = resolve(version)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"(?m)^torch==", done.stdout)
+
+
+def test_the_oldest_python_is_the_oldest_that_can(resolve):
+    "Without this the test above could be content with anything."
+    oldest = read_settings()["min_python"]
+    major, minor = oldest.split(".")
+    done = resolve(f"{major}.{int(minor) - 1}")
+    assert done.returncode, "an older Python can install it, too: promise it"
+    assert f"Python>={oldest}" in done.stderr, done.stderr
