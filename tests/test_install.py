@@ -9,10 +9,12 @@ import urllib.request
 import venv
 from email import message_from_bytes
 from pathlib import Path
+from textwrap import dedent
 from zipfile import ZipFile
 
 import pytest
 from conftest import ROOT, copy_repository, read_settings, source_files
+from test_docs import load_tool
 from tiny import tiny_processed
 
 pytest.importorskip("pip", reason="pip is not installed here: installing was not tried")
@@ -36,10 +38,10 @@ def empty_environment(folder: Path) -> Path:
     return python
 
 
-def run(*command, cwd: Path, timeout: int = 240) -> str:
+def run(*command, cwd: Path, **variables) -> str:
     "Run a command, which must end well; what it printed."
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV", "IN_TEST")}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env | variables, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -105,6 +107,25 @@ def test_subpackages_may_be_named_as_folders_of_the_clone(places):
             assert run(python_of(places), "-m", "vehicle_nb.models.run", cwd=here) == f"__main__ {wanted}"
     finally:
         shutil.rmtree(subpackage)
+
+
+def test_the_cell_for_colab_finds_the_package_at_once(tmp_path):
+    "It clones, installs and goes into the lessons; what stands in the next cell is found without a restart."
+    origin, here = copy_repository(tmp_path / "origin" / "vehicle_nb"), tmp_path / "content"
+    here.mkdir()
+    told = dict(read_settings()) | {"git_url": origin.as_uri()}
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet", "-b", told["branch"]], ["add", "--all"], [*who, "commit", "--quiet", "-m", "as it is"]):
+        run("git", *command, cwd=origin)
+    _, setup = load_tool("colab").colab_cells("30_splitting.ipynb", told)
+    install_it = dedent("".join(setup["source"]).partition(":\n")[2])
+    use_it = "import vehicle_nb.data, os; print(vehicle_nb.data.__file__, os.getcwd())"
+    python = empty_environment(tmp_path / "venv")
+    shell = "import sys; from IPython.core.interactiveshell import InteractiveShell as Shell; shell = Shell.instance()\n"
+    shell += "for cell in sys.argv[1:]: shell.run_cell(cell).raise_error()"
+    pip = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_IGNORE_INSTALLED": "1"}  # 0: none
+    file, folder = run(python, "-c", shell, install_it, use_it, cwd=here, IPYTHONDIR=str(tmp_path), **pip).split()[-2:]
+    assert Path(folder) == here / "vehicle_nb" / "nbs" and Path(file).is_relative_to(tmp_path / "venv")
 
 
 # --- built, as for PyPI -------------------------------------------------------------------------------------------------
