@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import zipfile
@@ -220,6 +221,40 @@ def test_a_big_jpeg_is_decoded_small_and_looks_the_same():
     assert 448 <= max(small.size) < 1000 and small.info["original_size"] == (4000, 3000)
     assert far(small, big.resize(small.size, Image.Resampling.BOX)) < 2
     assert read_image(content).size == (4000, 3000)  # without a hint: every pixel
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}, {"grey": True}])
+def test_a_jpeg_that_lacks_only_its_end_is_used(options):
+    rough = np.random.default_rng(0).normal(0, 6, (480, 640, 3))
+    img = Image.fromarray((np.asarray(picture(75, (640, 480))) + rough).clip(0, 255).astype(np.uint8))
+    img = img.convert("L") if options.pop("grey", False) else img
+    whole = encode(img, quality=90, **options)
+    for kept in (len(whole) - 1, len(whole) - 2, len(whole) - 10, len(whole) - 100, round(0.96 * len(whole))):
+        got = read_image(whole[:kept], 640)
+        missing = got.info["note"].removeprefix("the end is missing: ")
+        assert missing.startswith("less than 1 %" if len(whole) - kept <= 100 else ("1 %", "3 %", "4 %", "5 %", "6 %", "7 %"))
+        top, shown = (whole_img.crop((0, 0, 640, 416)) for whole_img in (read_image(whole, 640), got))
+        assert far(top, shown) < 0.6  # a progressive one may lack the finest detail of its last pass
+    for share in (0.5, 0.2) if "progressive" in options else (0.8, 0.5, 0.2):
+        for content in (whole[: int(share * len(whole))], whole[: int(share * len(whole))].ljust(len(whole), b"\0")):
+            with pytest.raises(BadImage, match="cut off"):
+                read_image(content, 640)
+
+
+def test_a_jpeg_of_200_megapixels_is_read_small_and_others_are_refused():
+    grey = Image.new("L", (16_320, 12_240), 180)
+    grey.paste(40, (0, 0, 8160, 12_240))
+    with tempfile.TemporaryFile() as file:
+        grey.save(file, "JPEG", quality=50)
+        file.seek(0)
+        small = read_image(file, 224)
+        assert small.info["original_size"] == (16_320, 12_240) and 448 <= max(small.size) < 2100
+        assert np.asarray(small)[100, [10, -10], 0].tolist() == [40, 180]
+        file.seek(0)
+        with pytest.raises(BadImage, match="too many pixels: 16,320×12,240"):
+            read_image(file)
+    with pytest.raises(BadImage, match="too many pixels"):
+        read_image(encode(Image.new("1", (16_320, 12_240)), "PNG"), 224)
 
 
 def test_sources_may_be_paths_bytes_and_open_files(tmp_path):
