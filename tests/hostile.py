@@ -70,6 +70,31 @@ def sixteen_bit(seed: int) -> bytes:
     return encode(Image.fromarray(grey), "PNG")
 
 
+def deep_png(values: np.ndarray, *more: bytes) -> bytes:
+    "A PNG of 16 bits a channel (H×W, or H×W×2, 3 or 4); `more` are chunks between its head and its pixels."
+    kind = {2: 0, 3: {2: 4, 3: 2, 4: 6}.get(values.shape[-1])}[values.ndim]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def plain_tiff(values: np.ndarray, tags: dict[int, int] | None = None, packed: bool = False) -> bytes:
+    "A TIFF of any whole or floating-point numbers (H×W or H×W×3), in their own byte order; `packed`: by zlib."
+    big = values.dtype.byteorder == ">"
+    order, depth = ">" if big else "<", values.shape[2] if values.ndim == 3 else 1
+    data = zlib.compress(values.tobytes()) if packed else values.tobytes()
+    bits, sign = 8 * values.dtype.itemsize, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    fields = {256: values.shape[1], 257: values.shape[0], 258: bits, 259: 8 if packed else 1, 262: 2 if depth == 3 else 1}
+    fields |= {273: 200, 277: depth, 278: values.shape[0], 279: len(data), 284: 1, 339: sign} | (tags or {})
+    out = struct.pack(order + "2sHIH", b"MM" if big else b"II", 42, 8, len(fields))
+    for tag, value in sorted(fields.items()):
+        if tag in (258, 339) and depth == 3:  # three values do not fit into the field: they lie behind the list
+            out += struct.pack(order + "HHII", tag, 3, 3, 180 if tag == 258 else 190)
+        else:
+            out += struct.pack(order + "HHII", tag, 4, 1, value)
+    return out.ljust(180, b"\0") + struct.pack(order + "3HHH3H", *[bits] * 3, 0, 0, *[sign] * 3).ljust(20, b"\0") + data
+
+
 def with_transparency(seed: int) -> bytes:
     "A PNG whose left half is transparent, with garbage colours below."
     img = picture(seed).convert("RGBA")
@@ -101,7 +126,11 @@ def byte_files() -> dict[str, tuple[bytes, str]]:
         "zero bytes.jpg": (b"", "empty file"),
         "cut.jpg": (jpeg[: len(jpeg) // 2], "cut off"),
         "cut-progressive.jpg": (progressive[: len(progressive) // 2], "cut off"),
+        "cut-filled.jpg": (jpeg[: len(jpeg) // 2].ljust(len(jpeg), b"\0"), "cut off"),
         "header-only.jpg": (jpeg[:40], "cut off"),
+        "no-end.jpg": (encode(picture(44))[:-2], USED),
+        "last-bytes-missing.jpg": (encode(picture(45))[:-60], USED),
+        "last-bytes-missing-progressive.jpg": (encode(picture(46), progressive=True)[:-60], USED),
         "cut.png": (encode(picture(3), "PNG")[:4000], "cut off"),
         "cut.webp": (encode(picture(4), "WEBP")[:900], "cut off"),
         "cut.gif": (encode(picture(5).convert("P"), "GIF")[:3000], "cut off"),

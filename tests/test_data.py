@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import zipfile
@@ -16,12 +17,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import USED, byte_files, encode, make_hostile, oriented, picture, sixteen_bit, ycck_jpeg
+from hostile import (
+    USED,
+    byte_files,
+    chunk,
+    deep_png,
+    encode,
+    make_hostile,
+    oriented,
+    picture,
+    plain_tiff,
+    sixteen_bit,
+    ycck_jpeg,
+)
 from PIL import Image
 
 from vehicle_nb import archives, data, images, pool
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data import BadImage, class_folders, get_data, list_files, list_images, map_files, read_image, unpack
+from vehicle_nb.fetch import load_image
 
 UNFIT = ("too small", "too thin", "hidden file", "a file manager's own file")  # judged by other functions
 
@@ -107,6 +121,72 @@ def test_colours_survive():
     assert far(read_image(encode(Image.fromarray(np.float32(np.asarray(grey)[..., 0]) / 255), "TIFF")), grey) < 1
 
 
+GREY = np.asarray(picture(15).convert("L")).astype(np.uint16)
+RGB = np.asarray(picture(15)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_and_colours_of_any_depth_look_like_the_8_bits_that_they_were_made_of(bits):
+    wide, colours, solid = GREY << (bits - 8), RGB << (bits - 8), np.full((120, 160, 1), 2**bits - 1, np.uint16)
+    grey = Image.fromarray(GREY.astype(np.uint8)).convert("RGB")
+    files = [deep_png(wide), encode(Image.fromarray(wide), "TIFF"), plain_tiff(wide), plain_tiff(wide.astype(">u2"))]
+    files += [plain_tiff(wide, packed=True), plain_tiff(wide.astype(np.uint32)), plain_tiff(wide.astype(np.float32))]
+    files += [deep_png(np.dstack([wide, solid]))]  # with transparency
+    files += [plain_tiff(65535 // 2 ** (16 - bits) - wide, {262: 0})] if bits < 16 else []  # its 0 is white
+    files += [deep_png(wide, chunk(b"sBIT", bytes([bits]))), plain_tiff(wide, {281: 2**bits - 1})]
+    for content in files:
+        got = read_image(content, 224)
+        assert far(got, grey) < 1.1 and abs(np.std(got) - np.std(grey)) < 1
+        assert got.info["note"] == f"scaled from {bits} bits"
+    files = [deep_png(colours), deep_png(np.dstack([colours, solid])), plain_tiff(colours), plain_tiff(colours.astype(">u2"))]
+    files += [plain_tiff(colours, packed=True), b"P6 160 120 65535\n" + colours.astype(">u2").tobytes()]
+    for content in files:
+        got = read_image(content, 224)
+        assert far(got, picture(15)) < 1.1
+        assert got.info["note"] == f"scaled from {bits} bits"
+
+
+def test_numbers_of_other_kinds_have_a_known_black_and_white():
+    unit = GREY.astype(np.float32) / 255
+    grey = Image.fromarray(GREY.astype(np.uint8)).convert("RGB")
+    hounsfield = (GREY.astype(np.int16) * 8) - 1024  # computed tomography: air is -1000, water 0
+    holes = unit.copy()
+    holes[:3, :3] = np.nan, np.inf, -np.inf
+    for values, note, black, white in (
+        (unit, "0 to 1", 0, 255), (unit * 2 - 1, "-1 to 1", 0, 255), (unit * 4, "0 to 4", 0, 255), (holes, "0 to 1", 0, 255),
+        (hounsfield, "-1024 to 1023", 0, 254), (hounsfield.astype(np.float32), "-1024 to 1023", 0, 254),
+        (GREY.astype(np.int32) * 1000, "18 bits|20 bits", 0, 62),
+    ):  # fmt: skip
+        got = read_image(plain_tiff(values), 224)
+        shown = Image.eval(grey, lambda v, black=black, white=white: black + v * (white - black) / 255)
+        assert far(got, shown) < 1.1, note
+        assert any(part in got.info["note"] for part in note.split("|"))
+    with pytest.raises(BadImage, match="no numbers"):
+        read_image(plain_tiff(holes * np.nan))
+
+
+def test_a_dark_picture_of_a_stated_depth_stays_dark():
+    dark = GREY // 2  # of a camera of 12 bits: at most 127 of 4,095
+    for content in (deep_png(dark, chunk(b"sBIT", b"\x0c")), plain_tiff(dark, {281: 4095}), plain_tiff(dark, {341: 4000})):
+        assert np.asarray(read_image(content)).max() < 10
+    assert np.asarray(read_image(plain_tiff(dark, {281: 65535}))).mean() > 50  # what writers put there by habit
+
+
+@pytest.mark.parametrize("unit", [1, 16, 257])
+def test_a_transparent_value_of_16_bits_becomes_white(unit):
+    left = np.arange(160) < 80
+    for values, hole in ((np.where(left, 5, GREY), b"\0\x05"), (np.where(left[:, None], 5, RGB), b"\0\x05" * 3)):
+        hole = np.frombuffer(hole, ">u2") * unit
+        pixels = np.asarray(read_image(deep_png(values * unit, chunk(b"tRNS", hole.astype(">u2").tobytes())))).astype(int)
+        assert (pixels[:, :80] == 255).all()
+        assert np.abs(pixels[:, 80:] - (values if values.ndim == 3 else values[:, :, None])[:, 80:]).max() < 2
+
+
+def test_a_picture_in_memory_is_scaled_as_a_file_is():
+    opened = Image.open(io.BytesIO(deep_png(GREY << 4)))
+    assert far(load_image(opened), read_image(deep_png(GREY << 4))) == 0
+
+
 def test_what_is_transparent_becomes_white():
     img = picture(71).convert("RGBA")
     img.paste((255, 0, 255, 0), (0, 0, 80, 120))
@@ -141,6 +221,40 @@ def test_a_big_jpeg_is_decoded_small_and_looks_the_same():
     assert 448 <= max(small.size) < 1000 and small.info["original_size"] == (4000, 3000)
     assert far(small, big.resize(small.size, Image.Resampling.BOX)) < 2
     assert read_image(content).size == (4000, 3000)  # without a hint: every pixel
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}, {"grey": True}])
+def test_a_jpeg_that_lacks_only_its_end_is_used(options):
+    rough = np.random.default_rng(0).normal(0, 6, (480, 640, 3))
+    img = Image.fromarray((np.asarray(picture(75, (640, 480))) + rough).clip(0, 255).astype(np.uint8))
+    img = img.convert("L") if options.pop("grey", False) else img
+    whole = encode(img, quality=90, **options)
+    for kept in (len(whole) - 1, len(whole) - 2, len(whole) - 10, len(whole) - 100, round(0.96 * len(whole))):
+        got = read_image(whole[:kept], 640)
+        missing = got.info["note"].removeprefix("the end is missing: ")
+        assert missing.startswith("less than 1 %" if len(whole) - kept <= 100 else ("1 %", "3 %", "4 %", "5 %", "6 %", "7 %"))
+        top, shown = (whole_img.crop((0, 0, 640, 416)) for whole_img in (read_image(whole, 640), got))
+        assert far(top, shown) < 0.6  # a progressive one may lack the finest detail of its last pass
+    for share in (0.5, 0.2) if "progressive" in options else (0.8, 0.5, 0.2):
+        for content in (whole[: int(share * len(whole))], whole[: int(share * len(whole))].ljust(len(whole), b"\0")):
+            with pytest.raises(BadImage, match="cut off"):
+                read_image(content, 640)
+
+
+def test_a_jpeg_of_200_megapixels_is_read_small_and_others_are_refused():
+    grey = Image.new("L", (16_320, 12_240), 180)
+    grey.paste(40, (0, 0, 8160, 12_240))
+    with tempfile.TemporaryFile() as file:
+        grey.save(file, "JPEG", quality=50)
+        file.seek(0)
+        small = read_image(file, 224)
+        assert small.info["original_size"] == (16_320, 12_240) and 448 <= max(small.size) < 2100
+        assert np.asarray(small)[100, [10, -10], 0].tolist() == [40, 180]
+        file.seek(0)
+        with pytest.raises(BadImage, match="too many pixels: 16,320×12,240"):
+            read_image(file)
+    with pytest.raises(BadImage, match="too many pixels"):
+        read_image(encode(Image.new("1", (16_320, 12_240)), "PNG"), 224)
 
 
 def test_sources_may_be_paths_bytes_and_open_files(tmp_path):

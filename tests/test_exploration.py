@@ -8,17 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import imagehash
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from hostile import picture
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vehicle_nb import duplicates
+from vehicle_nb import core, duplicates
+from vehicle_nb.answers import plot_confusion
 from vehicle_nb.audit import JOURNAL
+from vehicle_nb.audit_plots import plot_counts
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data import class_folders, path_text
 from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
@@ -542,3 +550,50 @@ def test_alignment_finds_the_window():
     assert np.abs(window - box).max() < 0.015
     same, like = same_picture(rows[:1], rows[1:], duplicates.WINDOWS[:1], np.array([False]))
     assert same[0] and like[0] > 0.994
+
+
+# -- names in every script
+
+
+def box_font(path: Path, letters: str) -> Path:
+    "A font in which each of these letters is a black square."
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((900, 0), (900, 900), (0, 900)):
+        pen.lineTo(corner)
+    pen.closePath()
+    square = pen.glyph()
+    names = [".notdef", *(f"u{ord(letter):04x}" for letter in letters)]
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap({ord(letter): f"u{ord(letter):04x}" for letter in letters})
+    font.setupGlyf(dict.fromkeys(names, square))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    font.setupHorizontalHeader(ascent=900, descent=0)
+    font.setupNameTable({"familyName": "Boxes", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+    return path
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_class_names_of_any_script_are_drawn_or_one_line_says_that_no_font_has_them(installed, tmp_path, monkeypatch, capsys):
+    letters = "卡车自行𠀀"  # not in matplotlib's own font; so rare that no other font of this machine is taken for it
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [e for e in font_manager.fontManager.ttflist if "DejaVu" in e.name])
+    fonts = [str(box_font(tmp_path / "boxes.ttf", letters))] if installed else []
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: fonts)  # installed after matplotlib had made its list
+    core._fonts_with.cache_clear()
+    core._say_no_font.cache_clear()
+    table = pd.DataFrame({"class": ["卡车", "自行车𠀀", "bus"], "reason": ""})
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns once for each letter
+        for _ in range(2):
+            figure = plot_counts(table).figure
+            figure.savefig(tmp_path / "plot.png")
+            plot_confusion(np.eye(3, dtype=int), list(table["class"])).figure.savefig(tmp_path / "plot.png")
+        assert ("Boxes" in matplotlib.rcParams["font.family"]) == installed
+    plt.close("all")
+    core._fonts_with.cache_clear()
+    said = capsys.readouterr().err
+    assert said.count("\n") == (0 if installed else 1) and ("no installed font" in said) != installed

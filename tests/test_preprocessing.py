@@ -20,6 +20,8 @@ from PIL import Image
 
 from vehicle_nb import preprocessing
 from vehicle_nb.core import VehicleError, only_one
+from vehicle_nb.exploration import explore
+from vehicle_nb.fetch import load_image
 from vehicle_nb.preprocessing import assign_splits, fit_image, preprocess, split_groups
 
 SPLITS = ("train", "val", "test")
@@ -214,6 +216,35 @@ def test_hostile_files_are_used_or_set_aside_with_the_reason(hostile):
 
 def test_hostile_files_take_little_memory(hostile):
     assert 50e6 < hostile[4] < 1.5e9
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_grey_of_few_bits_in_files_of_16_keeps_its_light(bits, tmp_path, capsys):
+    originals = {}
+    for seed in range(12):
+        name = f"{'healthy' if seed % 2 else 'ill'}/{seed}.png"
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        originals[name] = np.asarray(picture(seed, (160, 160)).convert("L"))
+        Image.fromarray(originals[name].astype(np.uint16) << (bits - 8)).save(tmp_path / "raw" / name)
+    explore(tmp_path / "raw", tmp_path / "audit")
+    assert f"    12  used, but scaled from {bits} bits\n" in capsys.readouterr().out
+    dest = preprocess(tmp_path / "raw", tmp_path / "processed", size=160)
+    assert f"\n      12  scaled from {bits} bits\n" in capsys.readouterr().out
+    for row in manifest(dest).rename(columns={"class": "label"}).itertuples():
+        got = np.asarray(Image.open(dest / row.split / row.label / f"{row.id}.jpg"), float)
+        assert abs(got.mean() - originals[row.path].mean()) < 2 and abs(got.std() - originals[row.path].std()) < 2
+        assert row.note == f"scaled from {bits} bits" and row.reason == ""
+    predicted = np.asarray(load_image(tmp_path / "raw/ill/0.png", 160), float)  # as vehicle_predict and the page read it
+    assert abs(predicted.mean() - originals["ill/0.png"].mean()) < 2
+
+
+def test_depths_that_differ_are_told(tmp_path, capsys):
+    for seed in range(12):
+        folder = tmp_path / "raw" / ("healthy" if seed % 2 else "ill")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(picture(seed).convert("L")).astype(np.uint16) << (4 if seed else 1)).save(folder / f"{seed}.png")
+    preprocess(tmp_path / "raw", tmp_path / "processed")
+    assert "a dark one may look too bright" in capsys.readouterr().out
 
 
 def test_the_summary_counts_what_happened(hostile):

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torchmetrics.functional import classification as tm
 
-from .core import PALETTE, show_images, spaced
+from .core import PALETTE, show_images, spaced, take_fonts
 
 # %% ../nbs/37_answers.ipynb #bdc6d482
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def plot_per_class(
     ax.barh(y, table["f1"], color=PALETTE[5], alpha=0.55, height=0.62, label="F1")  # pale: the ticks must be seen on it
     ax.plot(table["precision"], y, "|", ms=13, mew=2.5, color=PALETTE[0], label="precision")
     ax.plot(table["recall"], y, ".", ms=9, color=PALETTE[3], label="recall")
+    take_fonts(table["class"])
     ax.set_yticks(y, [spaced(c) for c in table["class"]])
     ax.set(xlim=(0, 1.02), ylim=(-0.6, len(table) - 0.4), xlabel="share (1 = perfect)", title="Class by class, the weakest on top")
     ax.grid(axis="y", visible=False)
@@ -146,6 +147,7 @@ def plot_confusion(
         dark = share[i, j] > (0.55 if i == j else 0.3)
         ax.text(j, i, matrix[i, j], ha="center", va="center", fontsize=8, color="white" if dark else "black")
     names = [spaced(c) for c in classes]
+    take_fonts(names)
     ax.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
     ax.set_yticks(range(len(classes)), names, fontsize=9)
     ax.set(xlabel="the model's answer", ylabel="what it is", title="Who is taken for whom")

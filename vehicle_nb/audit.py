@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EMPTY', 'JOURNAL', 'ANSWERS', 'ANSWERS_FILE', 'CONFLICT', 'COLUMNS', 'file_stamp', 'read_answers', 'strangers',
-           'decide', 'Audit', 'audit']
+           'decide', 'Audit', 'audit', 'told_notes']
 
 # %% ../nbs/19_audit.ipynb #92445b9a
 import base64
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from .images import BadImage, file_bytes, read_image
 from .pool import map_files
 
 # %% ../nbs/19_audit.ipynb #fe4e7ab5
-EMPTY = {"sha256": "", "phash": "", "width": 0, "height": 0, "format": "", "bytes": 0, "reason": ""}
+EMPTY = {"sha256": "", "phash": "", "width": 0, "height": 0, "format": "", "bytes": 0, "reason": "", "note": ""}
 
 
 def _facts(path: Path, each=None) -> dict:
@@ -40,7 +41,7 @@ def _facts(path: Path, each=None) -> dict:
         facts |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         img = read_image(data, size_hint=224)
         width, height = img.info["original_size"]
-        facts |= {"width": width, "height": height, "format": img.info["format"]}
+        facts |= {"width": width, "height": height, "format": img.info["format"], "note": img.info["note"]}
         facts |= {"phash": str(imagehash.phash(img)), "tiny": tiny(img).tobytes()}
         if each:
             each(facts["sha256"], img)
@@ -54,7 +55,7 @@ def _lost(path: Path) -> dict:
     return EMPTY | {"reason": "crashes the decoder (or needs more memory than there is)"}
 
 # %% ../nbs/19_audit.ipynb #e935ca68
-JOURNAL = {"audit": 1, "pillow": Image.__version__}  # another decoder may read what this one could not
+JOURNAL = {"audit": 2, "pillow": Image.__version__}  # another decoder may read what this one could not
 
 
 def file_stamp(
@@ -289,7 +290,20 @@ def audit(
     return Audit(root, decide(table, told)[COLUMNS], pairs, classes, list(rows))
 
 
-COLUMNS = ["path", "class", "sha256", "phash", "width", "height", "format", "bytes", "group", "reason", "folder", "answer", "problem"]
+COLUMNS = ["path", "class", "sha256", "phash", "width", "height", "format", "bytes", "group", "reason", "note", "folder"]
+COLUMNS += ["answer", "problem"]
+
+
+def told_notes(
+    notes,  # the column `note` of the images that are used
+    where: str = "used, but ",  # what a line begins with, after the number
+) -> list[str]:  # lines to print
+    "What was done to images on reading, kind by kind: scaled from 12 bits, or the end is missing."
+    kinds = Counter(note.split(":")[0] for note in notes if note)
+    lines = [f"  {count:6,}  {where}{kind}" for kind, count in kinds.most_common(12)]
+    if sum(kind.startswith("scaled from") for kind in kinds) > 1:
+        lines.append("Their depths differ: each was scaled by its own brightest value, so a dark one may look too bright.")
+    return lines
 
 
 def _groups(table: pd.DataFrame, one: pd.DataFrame, thumbs: np.ndarray, show_progress: bool) -> tuple[list[str], pd.DataFrame]:

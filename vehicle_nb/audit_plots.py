@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from .audit import Audit
-from .core import PALETTE, show_images
+from .core import PALETTE, show_images, take_fonts
 from .images import BadImage, read_image
 from .pool import cpu_count
 
@@ -30,6 +30,7 @@ def plot_counts(
 
     counts = pd.crosstab(table["class"], table["reason"] == "").reindex(columns=[True, False], fill_value=0)
     counts = counts[counts.index != ""].sort_values(True)
+    take_fonts(counts.index)
     ax = ax or plt.subplots(figsize=(5.5, 1.4 + 0.24 * len(counts)))[1]
     ax.barh(counts.index, counts[True], label="to use")
     ax.barh(counts.index, counts[False], left=counts[True], label="set aside", color=PALETTE[1])
@@ -163,6 +164,7 @@ def plot_groups(
     import matplotlib.pyplot as plt
 
     groups = audit.groups()[:most]
+    take_fonts(audit.classes)
     fig, axes = plt.subplots(max(1, len(groups)), cols, figsize=(1.7 * cols, 1.5 * max(1, len(groups)) + 0.4), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")

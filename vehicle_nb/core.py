@@ -5,19 +5,23 @@
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'write_whole', 'write_json', 'write_whole_folder', 'only_one', 'publish', 'rescue',
            'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
-           'keep_memory', 'house_style', 'show_images', 'jpeg']
+           'keep_memory', 'house_style', 'take_fonts', 'show_images', 'jpeg']
 
 # %% ../nbs/11_core.ipynb #35803f60
 import ctypes
 import io
 import json
+import logging
 import os
 import platform
 import re
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+import unicodedata
+import warnings
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from fastcore.script import anno_parser
@@ -254,6 +258,67 @@ def house_style():
         }
     )
 
+# %% ../nbs/11_core.ipynb #4324fbbd
+def _covers(entry, letters: set[str]) -> set[str]:
+    "Which of the letters a font of matplotlib's list can draw."
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(entry.fname, **({"face_index": entry.index} if getattr(entry, "index", 0) else {}))
+    except (OSError, RuntimeError):  # gone, or damaged
+        return set()
+    return {letter for letter in letters if font.scalable and font.get_char_index(ord(letter))}
+
+
+@cache
+def _fonts_with(letters: frozenset[str]) -> tuple[list[str], set[str]]:
+    "Families that together have the letters, as few as possible; and the letters that no installed font has."
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    manager, chosen, left = font_manager.fontManager, [], set(letters)
+    usual = FT2Font(font_manager.findfont(font_manager.FontProperties())).family_name
+    for look_again in (False, True):
+        if look_again and left:  # matplotlib's list is as old as its cache
+            known = {os.path.realpath(entry.fname) for entry in manager.ttflist}
+            for path in font_manager.findSystemFonts():
+                with suppress(OSError, RuntimeError):
+                    if os.path.realpath(path) not in known:
+                        manager.addfont(path)
+        has = {}
+        for entry in sorted(manager.ttflist, key=lambda e: (e.style != "normal", abs(e.weight - 400), "Sans" not in e.name, e.name)):
+            if left and entry.name not in has and "Last Resort" not in entry.name:  # that one draws boxes
+                has[entry.name] = _covers(entry, left)
+        left -= has.get(usual, set())
+        while left and has[best := max(has, key=lambda name: len(has[name] & left))] & left:
+            chosen.append(best)
+            left -= has[best]
+    return chosen, left
+
+
+@cache
+def _say_no_font() -> None:
+    what = "Plots show boxes for letters that no installed font has. Install one"
+    print(f"{what} (on Debian or Ubuntu: fonts-noto-cjk, fonts-noto-core).", file=sys.stderr)
+
+
+def take_fonts(
+    names,  # what is going to be drawn: class names
+) -> None:
+    "Let matplotlib draw these names, whatever their script: with installed fonts that have the letters."
+    letters = {c for c in "".join(map(str, names)) if ord(c) > 0x52F and unicodedata.category(c)[0] not in "CZ"}
+    if not letters:  # Latin, Greek and Cyrillic are in matplotlib's own font
+        return
+    import matplotlib
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of each font that is never bold
+    fonts, missing = _fonts_with(frozenset(letters))
+    family = matplotlib.rcParams["font.family"]
+    matplotlib.rcParams["font.family"] = [*family, *(name for name in fonts if name not in family)]
+    if missing:
+        _say_no_font()
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+
 # %% ../nbs/11_core.ipynb #5a407acf
 def show_images(
     images,  # pictures: PIL, or arrays H×W×3 (uint8, or float in [0, 1])
@@ -265,6 +330,7 @@ def show_images(
     "Draw pictures in a grid; returns the array of axes."
     import matplotlib.pyplot as plt
 
+    take_fonts(titles or ())
     images = list(images)
     cols = max(1, min(cols, len(images)))
     rows = max(1, -(-len(images) // cols))

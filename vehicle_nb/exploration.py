@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audit import ANSWERS_FILE, Audit, audit, decide, file_stamp, read_answers, strangers
+from .audit import ANSWERS_FILE, Audit, audit, decide, file_stamp, read_answers, strangers, told_notes
 from .audit_page import report_html, write_report
 from .audit_plots import plot_bytes, plot_counts, plot_formats, plot_groups, plot_means, plot_sizes
 from .core import VehicleError, in_notebook, only_one, overlap, run_command, write_whole
@@ -62,6 +62,7 @@ def summary(
     lines = [f"{len(table):,} files in {len(audit.classes)} classes: {len(audit.usable):,} pictures to use."]
     kinds = Counter(reason.split(":")[0] for reason in table["reason"][table["reason"] != ""])
     lines += [f"  {count:6,}  set aside: {kind}" for kind, count in kinds.most_common(12)]
+    lines += told_notes(audit.usable["note"])
     if groups:
         n = sum(len(members) for members in groups)
         lines.append(f"  {n:6,}  pictures look like another one: {len(groups):,} groups, each stays in one split")

@@ -29,7 +29,7 @@ from PIL import Image
 from torch import nn
 
 from .confidence import Judge, known_score
-from .core import VehicleError, in_notebook, keep_memory, progress, run_command, spaced
+from .core import VehicleError, in_notebook, keep_memory, progress, run_command, spaced, take_fonts
 from .data import BadImage, walk_folder
 from .exported import ONNX_FILE, export_onnx, fold, read_onnx
 from .fetch import array_to_image, fetch_picture, is_url, load_image, picture_name
@@ -299,6 +299,7 @@ def plot_answer(
     left.imshow(load_image(image))
     left.axis("off")
     names, probs = zip(*prediction.top[:top], strict=True)
+    take_fonts(names)
     bars = right.barh(range(len(names)), probs, color=["#E69F00" if prediction.unknown else "#0072B2", *["#b9c7d8"] * (len(names) - 1)])
     right.bar_label(bars, [percent(p, 1) for p in probs], padding=4)
     right.set_yticks(range(len(names)), [spaced(n) for n in names])

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from .audit import ANSWERS_FILE, audit, read_answers, strangers
+from .audit import ANSWERS_FILE, audit, read_answers, strangers, told_notes
 from vehicle_nb.core import (
     VehicleError,
     in_notebook,
@@ -101,7 +101,7 @@ def _too_odd(width: int, height: int) -> str:
     return ""
 
 # %% ../nbs/02_preprocessing.ipynb #66452958
-COLUMNS = ["path", "sha256", "phash", "group", "class", "split", "reason", "width", "height", "format", "id", "source"]
+COLUMNS = ["path", "sha256", "phash", "group", "class", "split", "reason", "note", "width", "height", "format", "id", "source"]
 
 
 def make_manifest(
@@ -280,6 +280,8 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
         f"{n['train']:,} to train{f' ({copies:,} of them augmented copies)' if copies else ''}, "
         f"{n['val']:,} to validate, {n['test']:,} to test."
     ]
+    if changed := told_notes(raw["note"][raw["split"] != ""], ""):
+        lines += [f"Some were changed on reading; the column note of {dest / 'manifest.csv'} says which:", *changed]
     aside = raw[raw["split"] == ""]
     if len(aside):
         kinds = Counter(reason.split(":")[0].split(" (")[0] for reason in aside["reason"])
