@@ -33,6 +33,7 @@ class Notes:
     def __init__(self, folder: str, trouble: dict):
         self.rank, self.folder, self.trouble = int(os.environ.get("RANK", 0)), Path(folder), trouble
         self.seen, self.pictures, self.weights, self.gradient = [], {}, [], None
+        self.average, self.off = None, 0.0  # the moving average by hand, and the largest difference of the run's from it
         self.step, self.end = training.train_step, training.end_epoch
 
     def is_time(self, state) -> bool:
@@ -58,7 +59,21 @@ class Notes:
                 return plain(*args, **kwargs)
 
             optimizer.step = look
-        return self.step(trainer, batch, total)
+        sums = self.step(trainer, batch, total)
+        self.follow(trainer.ema, trainer.plain)
+        return sums
+
+    def follow(self, ema, model):
+        "Compute the average by its definition from what the model is now; a resumed run begins with what it found."
+        steps, now = int(ema.n_averaged) - 1, {name: value.double() for name, value in model.state_dict().items()}
+        keep = min(ema.decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        average = {name: value.double() for name, value in ema.module.state_dict().items()}
+        if not steps or self.average:
+            last = self.average or now
+            self.average = {k: v if "num_batches" in k else keep * last[k] + (1 - keep) * v for k, v in now.items()}
+            self.off = max(self.off, *(float((average[k] - v).abs().max()) for k, v in self.average.items()))
+        else:
+            self.average = average
 
     def end_epoch(self, trainer, bar):
         result = self.end(trainer, bar)
@@ -69,7 +84,7 @@ class Notes:
 
     def write(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        seen = {"seen": self.seen, "pictures": self.pictures, "weights": self.weights}
+        seen = {"seen": self.seen, "pictures": self.pictures, "weights": self.weights, "off": self.off}
         (self.folder / f"{self.rank}.json").write_text(json.dumps(seen))
         torch.save({"gradient": self.gradient, **getattr(self, "logits", {})}, self.folder / f"{self.rank}.pt")
 

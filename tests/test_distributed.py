@@ -21,9 +21,12 @@ from tiny import tiny_processed
 from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
 from vehicle_nb.distributed import meet
-from vehicle_nb.processes import fresh_store
+from vehicle_nb.model import create_model
+from vehicle_nb.processes import PLUGINS, fresh_store, no_plugins, same_options
+from vehicle_nb.recipe import MovingAverage
 from vehicle_nb.train import train
 
+CONFIGS = Path(__file__).parent.parent / "configs"
 RANKS = Path(__file__).parent / "ranks.py"
 SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}
 
@@ -95,6 +98,120 @@ def killed(processed, tmp_path_factory) -> Path:
     return path
 
 
+# --- it learns -----------------------------------------------------------------------------------------------------------
+
+
+def start(how: str, ranks: int, options: str, env: dict | None = None) -> list[subprocess.Popen]:
+    "Start a training as a user would, on so many processes."
+    port, module = free_port(), f"-m vehicle_nb.train {options}"
+    config = "--num_processes 1 --num_machines 1" if ranks == 1 else f"--config_file {CONFIGS}/cpu2.yaml --num_processes {ranks}"
+    commands = {
+        "alone": [module],
+        "accelerate": [f"-m accelerate.commands.launch {config} --main_process_port {port} {module}"],
+        "torchrun": [f"-m torch.distributed.run --nproc_per_node {ranks} --master_port {port} {module}"],
+        "terminals": [
+            f"-m vehicle_nb.distributed --rank {rank} --world_size {ranks} --master_port {port} {options}" for rank in range(ranks)
+        ],
+    }[how]  # fmt: skip
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen([sys.executable, *command.split()], env=env, **pipes) for command in commands]
+
+
+def learned(how: str, ranks: int, options: str) -> float:
+    "Train; returns the validation accuracy of the bundle, judged here by this one process."
+    folder = Path(options.split("--models ")[1].split()[0]) / "run"
+    said = [ended(process) for process in start(how, ranks, f"{options} --run_name run --threads 1")]
+    assert any(f"world size {ranks}." in text for text in said), said
+    return judged(folder)
+
+
+def judged(bundle: Path) -> float:
+    "Share of the validation pictures that a bundle knows; what it says of itself is the same."
+    from vehicle_nb.loading import PackedSplit, to_input
+    from vehicle_nb.model import load_bundle
+
+    model, config = load_bundle(bundle)
+    data = PackedSplit(bundle / config["data"]["processed"], "val", quiet=True)
+    images, labels, _ = data.__getitems__(range(len(data)))
+    with torch.inference_mode():
+        share = (model(to_input(images, config["input_size"])).argmax(1) == labels).float().mean().item()
+    assert share == pytest.approx(config["metrics"]["val_accuracy"], abs=1e-6)
+    return share
+
+
+@pytest.mark.parametrize(
+    ("how", "ranks"), [("alone", 1), ("terminals", 1), ("terminals", 2), ("accelerate", 2), ("torchrun", 4)], ids=lambda value: str(value)
+)
+def test_every_launcher_trains_a_network_that_knows_its_pictures(tmp_path, how, ranks):
+    data = tiny_processed(tmp_path / "processed", each=16)
+    options = f"--processed {data} --models {tmp_path} --epochs 6 --batch_size 16 --input_size 32 --precision fp32"
+    assert learned(how, ranks, options) >= 0.9
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory) -> Path:
+    "Four kinds of vehicle of the demo set, and a resnet18 that has learned two others."
+    from vehicle_nb.demo import make_demo
+    from vehicle_nb.preprocessing import preprocess
+
+    path = tmp_path_factory.mktemp("drawings")
+    for name, kinds in {"set": ["bus", "kayak", "tractor", "unicycle"], "other": ["bicycle", "helicopter"]}.items():
+        make_demo(path / f"{name}_raw", per_class=60, classes=kinds, show_progress=False)
+        preprocess(path / f"{name}_raw", path / name, show_progress=False)
+    train(str(path / "other"), models=str(path), run_name="lender", arch="resnet18", epochs=10, input_size=64, threads=1, quiet=True)
+    return path
+
+
+NETWORKS = {
+    "own": "--epochs 40 --input_size 64",
+    "fine-tuned, fixed": "--arch resnet18 --weights {lender} --norms fixed --epochs 12 --input_size 64 --lr 0.001",
+    "fine-tuned, free": "--arch resnet18 --weights {lender} --norms free --epochs 12 --input_size 64 --lr 0.001",
+}
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_one_two_and_four_processes_learn_the_same(drawings, tmp_path, request, network):
+    if "slow" not in request.config.getoption("--flags"):
+        pytest.skip('the whole matrix takes most of an hour: --flags "slow"')
+    options = f"--processed {drawings / 'set'} {NETWORKS[network].format(lender=drawings / 'lender' / 'model.safetensors')}"
+    found = {
+        f"{how} {ranks}": learned(how, ranks, f"{options} --models {tmp_path / f'{how}_{ranks}'}")
+        for how in ("terminals", "accelerate", "torchrun") for ranks in (1, 2, 4)
+    }  # fmt: skip
+    alone = learned("alone", 1, f"{options} --models {tmp_path / 'alone'}")
+    assert alone >= 0.85 and all(abs(share - alone) <= 4 / 36 for share in found.values()), (alone, found)
+
+
+def by_hand(average: dict, model: torch.nn.Module, step: int, decay: float) -> dict:
+    "The next exponential moving average, from its definition."
+    keep = min(decay, (1 + step) / (10 + step)) if step else 0.0
+    now = {name: value.detach().double() for name, value in model.state_dict().items()}
+    keep = dict.fromkeys(now, keep) | {name: 0.0 for name in now if "num_batches" in name}  # a count is no average
+    return {name: keep[name] * average.get(name, 0) + (1 - keep[name]) * value for name, value in now.items()}
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "compiled"])
+def test_the_average_follows_a_model_whose_tensors_were_replaced(wrapped):
+    torch.manual_seed(0)
+    model = create_model(num_classes=4).train()
+    average, norm = MovingAverage(model, decay=0.9), model.stem[0][1]
+    old = norm.running_mean
+    model.to("cpu:0")  # as Accelerate does where several processes share CPUs
+    assert norm.running_mean is not old, "this is what the test is about"
+    optimizer, hand = torch.optim.SGD(model.parameters(), 1e-3), {}
+    for step in range(12):
+        model(torch.randn(4, 3, 32, 32) + step / 4).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update_parameters(torch.compile(model) if wrapped else model)
+        hand = by_hand(hand, model, step, 0.9)
+    assert int(average.n_averaged) == 12 and (average.module.stem[0][1].running_mean - norm.running_mean).norm() > 1e-2
+    for name, value in average.module.state_dict().items():
+        torch.testing.assert_close(value.double(), hand[name], rtol=1e-4, atol=1e-6)
+
+
 # --- right ---------------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +227,12 @@ def test_four_ranks_see_each_picture_exactly_once_an_epoch(four):
 def test_after_every_epoch_the_weights_are_the_same_on_all_ranks_to_the_last_bit(four):
     weights = [rank["weights"] for rank in read_notes(four / "notes")]
     assert len(weights[0]) == 2 and weights.count(weights[0]) == 4 and weights[0][0] != weights[0][1]
+
+
+@pytest.mark.parametrize("ranks", ["two", "four"])
+def test_the_average_of_a_run_is_the_one_computed_by_hand(ranks, request):
+    for notes in read_notes(request.getfixturevalue(ranks) / "notes"):
+        assert 0 < notes["off"] < 1e-5, "in float32 it rounds, but it follows the model, statistics included"
 
 
 def test_what_four_ranks_measure_is_what_one_process_measures(four, processed):

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .core import VehicleError
@@ -119,24 +119,34 @@ class MovingAverage(AveragedModel):
 
     def __init__(
         self,
-        model: nn.Module,  # whose weights are averaged; where it lies now, it must stay
+        model: nn.Module,  # what the average begins with
         decay: float = 0.998,  # memory of the average once it is old, in (0, 1)
     ):
         super().__init__(model, use_buffers=True)
         self.decay = decay
-        pairs = list(zip(*(chain(m.parameters(), m.buffers()) for m in (self.module, model)), strict=True))
-        self.numbers, self.counters = ([pair for pair in pairs if pair[0].is_floating_point() == kind] for kind in (True, False))
 
     @torch.no_grad()
-    def update(self):
-        "Move each number a little towards the model's."
+    def update_parameters(
+        self,
+        model: nn.Module,  # the model as it is now, or what DDP or `torch.compile` has made of it
+    ):
+        "Move each number a little towards the model's. PyTorch's own way would let the program wait for the GPU in each step."
+        # Asked for anew in each step: `model.to(device)` replaces tensors, and those that were kept would be dead.
+        pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
+        numbers, counters = ([pair for pair in pairs if pair[0].is_floating_point() == kind] for kind in (True, False))
         steps = int(self.n_averaged)  # it lies on the CPU: nothing here waits for a GPU
         # A young average must forget its random start quickly; the first update copies.
         keep = min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0
-        torch._foreach_lerp_(*map(list, zip(*self.numbers, strict=True)), 1 - keep)
-        if self.counters:  # how many batches the normalisation has seen
-            torch._foreach_copy_(*map(list, zip(*self.counters, strict=True)))
+        torch._foreach_lerp_(*map(list, zip(*numbers, strict=True)), 1 - keep)
+        if counters:  # how many batches the normalisation has seen
+            torch._foreach_copy_(*map(list, zip(*counters, strict=True)))
         self.n_averaged += 1
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    "Weights and statistics, each once; in one walk, because `parameters()` and `buffers()` take twice as long."
+    found = (t for m in model.modules() for t in chain(m._parameters.values(), m._buffers.values()) if t is not None)
+    return list({id(tensor): tensor for tensor in found}.values())
 
 # %% ../nbs/32_recipe.ipynb #82e32803
 def check_options(

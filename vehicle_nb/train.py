@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -30,9 +30,11 @@ from .demo import make_demo
 from .loading import read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
-from .processes import Interrupted, StopRequest, rank_0, said_once, same_everywhere, share_threads, start_processes, together
+from vehicle_nb.processes import (
+    Interrupted, StopRequest, not_obeyed, rank_0, said_once, same_everywhere, same_options, share_threads, start_processes, together,
+)
 from .recipe import Settings, check_options, choose_epochs, complete, overruled, train_size
-from .trainer import Trainer, all_sums, own_sums, predict_split, teach_head, train_step
+from .trainer import Trainer, all_sums, can_compile, check_smallest, own_sums, predict_split, teach_head, train_step
 
 # %% ../nbs/05_training.ipynb #bde973ad
 def train_epoch(
@@ -235,10 +237,14 @@ def prepare_run(
     if kept:
         check_same_set(Settings(**options), path)
     settings = complete(Settings(**options), acc.device)
+    same_options(acc, asdict(settings))  # what was left open depends on the device
+    if settings.compile:
+        can_compile(acc)
     trainer = Trainer(settings, path, acc)
     if min(trainer.sampler.sizes()) < 2 * acc.num_processes > 2:
         few = f"{settings.batch_size} pictures a step are too few for {acc.num_processes} processes, which need two each"
         raise said_once(acc, f"{few}: give --batch_size {4 * acc.num_processes} or more, or start fewer processes.")
+    check_smallest(trainer)
     if settings.minutes and not kept:
         epochs = epochs_within(trainer)
         told = {0: "Not even one epoch fits", 1: "One epoch fits"}.get(epochs, f"{epochs} epochs fit")
@@ -264,7 +270,7 @@ def describe(
     return (
         f"{s.arch} ({parameters / 1e6:.1f} million parameters) learns {len(trainer.classes)} classes from {sizes['train']} pictures "
         f"({sizes['val']} to validate, {sizes['test']} to test).\n"
-        f"{s.epochs} epochs of {steps} at {s.input_size}×{s.input_size} in {s.precision}, "
+        f"{s.epochs} epochs of {steps} at {s.input_size}×{s.input_size} in {s.precision}{', compiled' * s.compile}, "
         f"{processes} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
     )
 
@@ -332,11 +338,12 @@ def train(
     share_threads(threads)
     keep_memory()
     acc = start_processes(peer_timeout)
+    same_options(acc, given)
     say = partial(print, flush=True) if acc.is_main_process and not quiet else (lambda *_, **__: None)
     path = rank_0(acc, lambda: choose_run(models, run_name, arch, resume))
     with together(acc, path), disk_errors(path):
         trainer = prepare_run(options, path, raw, acc, say)
-        say(describe(trainer))
+        say(not_obeyed() + describe(trainer))
         s, state = trainer.settings, trainer.state
         if s.weights and s.head_epochs and not state.epoch + state.step and find_head(trainer.ema.module):
             teach_head(trainer, quiet)
