@@ -24,7 +24,7 @@ setup(
     url=cfg["git_url"],
     packages=find_packages(include=["vehicle_nb", "vehicle_nb.*"]),
     include_package_data=True,
-    package_data={"vehicle_nb": ["languages/*.json"]},
+    package_data={"vehicle_nb": ["languages/*.json", "web/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
