@@ -15,4 +15,4 @@ RUN pip install --no-cache-dir . && mkdir -p models data && chown page . models 
 USER 1000
 EXPOSE 7860
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://localhost:7860/_stcore/health')"]
-CMD ["streamlit", "run", "app.py", "--server.port=7860", "--server.address=0.0.0.0", "--server.headless=true"]
+CMD ["vehicle_app", "--port=7860", "--address=0.0.0.0", "--server.headless=true"]

@@ -39,7 +39,15 @@ from vehicle_nb.evaluation import evaluate
 from vehicle_nb.inference import UNKNOWN, in_words, load_image
 from vehicle_nb.visitors import LIMITS
 
-APP = str(ROOT / "app.py")
+APP = str(ROOT / "app.py")  # for `streamlit run`
+PAGE = str(ROOT / "vehicle_nb" / "web" / "app.py")  # what that runs for each visitor
+
+
+def visit_from(url: str, monkeypatch):
+    "From now on, visitors open the page at this address."
+    import streamlit as st
+
+    monkeypatch.setattr(type(st.context), "url", property(lambda self: url))
 
 
 @pytest.fixture
@@ -53,12 +61,13 @@ def models(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VEHICLE_MODELS", str(folder))
+    visit_from("http://localhost:8501", monkeypatch)
     return folder
 
 
 def run(at: AppTest | None = None) -> AppTest:
     "Run the page; an exception in it is a failure of the test."
-    at = (AppTest.from_file(APP, default_timeout=60) if at is None else at).run()
+    at = (AppTest.from_file(PAGE, default_timeout=60) if at is None else at).run()
     assert not at.exception, at.exception
     return at
 
@@ -70,7 +79,7 @@ def html(at: AppTest) -> str:
 
 def visit(language: str = "en") -> AppTest:
     "A new visitor, whose browser speaks `language`."
-    at = AppTest.from_file(APP, default_timeout=60)
+    at = AppTest.from_file(PAGE, default_timeout=60)
     at.session_state["language"] = language
     return run(at)
 
@@ -229,15 +238,35 @@ def test_a_model_that_is_replaced_is_loaded_anew(models):
     assert ">X<" in html(run(at))
 
 
-def test_a_damaged_model_is_named_and_another_one_works(models):
-    good, bad = tiny_bundle(models / "good"), tiny_bundle(models / "bad")
+def spoil(bundle: Path, part: str) -> Path:
+    "Damage a bundle: its description, or its weights alone."
+    (bundle / part).write_text("{}")
+    return bundle
+
+
+@pytest.mark.parametrize("part", ["config.json", "model.safetensors"])
+def test_the_newest_model_is_damaged_and_the_next_one_answers(models, part, monkeypatch, capfd):
+    bad, good = tiny_bundle(models / "b-bad"), tiny_bundle(models / "a-good")
+    spoil(bad, part)
     os.utime(good / "model.safetensors", (1, 1))
-    (bad / "config.json").write_text("{}")
-    at = run()
-    assert any("bad" in e.value for e in at.error)
-    models_of(at).set_value(models_of(at).options[1])
+    visit_from("https://vehicles.example", monkeypatch)
+    at = upload(run(), ("x.jpg", jpeg("bus")))
+    assert ">Bus<" in html(at) and [w.value for w in at.warning] == ["b-bad cannot be used: an older model answers."]
+    at = about(at)
+    assert [o for o in models_of(at).options if "b-bad" in o] == ["b-bad (damaged)"] and models_of(at).value == "a-good"
+    assert not at.caption and not at.error and not at.code, "a visitor reads no paths and no commands"
+    assert str(bad) in capfd.readouterr().err, "whoever runs the server does"
+    models_of(at).set_value("b-bad")  # chosen by hand, it is named, and nothing else answers in its place
     at = run(at)
-    assert not at.error and at.file_uploader
+    assert at.warning[0].value.endswith("cannot be used.") and models_of(at).value == "b-bad" and "tiles" not in html(at)
+
+
+def test_no_model_can_be_used(models):
+    spoil(tiny_bundle(models / "one"), "config.json")
+    spoil(tiny_bundle(models / "two"), "model.safetensors")
+    at = run()
+    assert len(at.warning) == 2 and not at.file_uploader and len(models_of(at).options) == 2
+    assert any("config.json" in caption.value for caption in at.caption), "at home the reason is told"
 
 
 # --- the visit -----------------------------------------------------------------------------------------------------------
@@ -311,7 +340,7 @@ def sentences() -> set[str]:
     "All sentences of the page: what the code gives to `say`, and those that it chooses from."
     found = {UNKNOWN, "starting", "drawing", "preprocessing", "packing", "training", *page.ORDERS}
     found |= {in_words(p) for p in (0, 0.5, 0.7, 0.9, 0.99)}
-    for path in (ROOT / "app.py", ROOT / "vehicle_nb" / "page.py", ROOT / "vehicle_nb" / "visitors.py"):
+    for path in (Path(PAGE), ROOT / "vehicle_nb" / "page.py", ROOT / "vehicle_nb" / "visitors.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args:
                 branches = [node.args[0]]
@@ -384,23 +413,21 @@ def test_another_language_is_one_file(tmp_path, monkeypatch):
         page.languages.cache_clear()
 
 
-def test_language_files_are_installed_with_the_package():
-    assert 'package_data={"vehicle_nb": ["languages/*.json"]}' in (ROOT / "setup.py").read_text(encoding="utf-8")
-
-
 # --- about the model -----------------------------------------------------------------------------------------------------
 
 
-def test_the_model_tells_about_itself(models):
+def test_the_model_tells_about_itself(models, monkeypatch):
     run_name = "demo-" + "a-very-long-name-" * 4
     bundle = tiny_bundle(models / run_name, metrics={"test_accuracy": 0.875}, created="2026-11-24T10:00:00")
     at = about(visit())
     text = html(at)
     assert "87.5 %" in text and "2026-11-24" in text and text.count("<li>") == 4
     assert run_name in models_of(at).options[0]
-    assert at.code[0].value == f"vehicle_evaluate --bundle {bundle}", "nobody has measured it: the command does"
+    assert [c.value for c in at.code] == [f"vehicle_evaluate --bundle {bundle}"], "nobody has measured it: the command does"
     (bundle / "README.md").write_text("---\nlicense: x\n---\nWhat it is **for**.\n\n<script>alert(1)</script>")
     assert any(m.value.startswith("What it is") for m in about(at).markdown)
+    visit_from("https://vehicles.example", monkeypatch)
+    assert not about(at).code, "somebody else's visitor reads no commands and no paths"
 
 
 def test_a_measured_model_shows_its_report_in_french(models, tmp_path):
@@ -429,11 +456,14 @@ def wait_until(condition, seconds: float = 30):
         time.sleep(0.05)
 
 
-def test_without_a_model_the_page_offers_to_train_one(models):
+def test_without_a_model_the_page_offers_to_train_one(models, monkeypatch):
     at = run()
     assert button(at, "Train the demo model") and not at.file_uploader
     assert [choice.label for choice in at.segmented_control] == ["Language"], "there is no model to be told about"
     assert any("accelerate launch -m vehicle_nb.train" in c.value for c in at.code)
+    visit_from("https://vehicles.example", monkeypatch)
+    assert not run().code and button(run(), "Train the demo model"), "visitors from elsewhere read no commands"
+    visit_from("http://127.0.0.1:8501", monkeypatch)
     Path("data/raw").mkdir(parents=True)  # the command would train on this folder, so the button says so
     assert button(run(at), "Train on my pictures")
 
@@ -477,6 +507,8 @@ def test_a_training_that_fails_says_why_and_may_be_tried_again(models, monkeypat
     at = run(at)
     wait_until(lambda: any("has stopped" in e.value for e in run(at).error))
     assert "no \\*space\\* left" in run(at).error[0].value and button(at, "Train the demo model")
+    visit_from("https://vehicles.example", monkeypatch)
+    assert [e.value for e in run().error] == ["The training has stopped."], "its words may hold paths"
 
 
 def test_progress_is_read_from_what_the_real_training_prints(tmp_path):

@@ -28,8 +28,8 @@ ROAD = [
     ("page", "drop a photo, see why", "→ an answer, a chart", ["sharing", "translation", "training_job"]),
 ]
 
-# Behind the last stop: what only app.py needs.
-BEHIND = ["visitors"]
+# Behind the last stop: what only the page itself needs.
+BEHIND = ["visitors", "server"]
 
 
 def order() -> list[str]:
