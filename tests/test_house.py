@@ -301,7 +301,7 @@ def test_what_the_package_imports_is_required():
     # These come with a requirement that cannot do without them.
     carried = {"scipy": "imagehash", "altair": "streamlit", "starlette": "streamlit", "nbformat": "nbclient", "nbconvert": "jupyterlab",
                "packaging": "pytest", "pyyaml": "nbdev", "psutil": "accelerate", "setuptools": "torch", "ipython": "ipykernel",
-               "certifi": "kagglehub", "huggingface-hub": "accelerate"}  # fmt: skip
+               "certifi": "kagglehub", "huggingface-hub": "accelerate", "fonttools": "matplotlib"}  # fmt: skip
     needed = {canonicalize_name(requirement.name) for requirement in requirements()}
     own = {"vehicle_nb", "conftest", *(path.stem for path in source_files() if path.suffix == ".py")}
     for path in source_files():
