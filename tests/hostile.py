@@ -199,7 +199,7 @@ def byte_files() -> dict[str, tuple[bytes, str]]:
     }
     if "AVIF" in Image.registered_extensions().values():
         files["new.avif"] = (encode(picture(24), "AVIF"), USED)
-        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "damaged")
+        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "cut off")
     for orientation in range(1, 9):
         files[f"held-{orientation}.jpg"] = (oriented(picture(50 + orientation), orientation), USED)
     return files

@@ -124,6 +124,17 @@ CUT_OFF = "cut off: the file ends before the picture does"
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "ICO", "QOI")
 
 
+def _ends_early(data: bytes) -> bool:
+    "Does a WebP, HEIC or AVIF file say that it is longer than it is?"
+    kind, at = picture_kind(data[:32]), 0
+    if kind == "WebP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    while kind in ("HEIC", "AVIF") and at + 16 <= len(data):  # a row of boxes, each begins with its length
+        size = int.from_bytes(data[at : at + 4], "big")
+        at += int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size or len(data) - at  # 0: all the rest
+    return at > len(data)
+
+
 def _why_unknown(data: bytes) -> str:
     "The reason why no decoder took these bytes."
     kind = picture_kind(data[:32])
@@ -131,7 +142,7 @@ def _why_unknown(data: bytes) -> str:
         return f"not a picture: {what_is_it(data)}"
     if kind == "JPEG XL" or (kind == "AVIF" and "AVIF" not in Image.OPEN):
         return f"{kind} picture: it cannot be read here (save it as JPEG or PNG)"
-    if kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+    if _ends_early(data):
         return CUT_OFF
     return f"damaged: begins like {kind}, but cannot be read"
 
@@ -139,7 +150,7 @@ def _why_unknown(data: bytes) -> str:
 def _why_damaged(error: Exception, data: bytes) -> str:
     "The reason in words, from what a decoder said when it gave up."
     said = str(error).strip() or type(error).__name__
-    if "truncated" in said.lower() or "end of file" in said.lower() or (picture_kind(data[:32]) == "WebP" and _why_unknown(data) == CUT_OFF):
+    if "truncated" in said.lower() or _ends_early(data):
         return CUT_OFF
     return f"damaged: {said}"
 
