@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 USED = ""  # the file must be used; anything else is the beginning of the reason why it is set aside
@@ -24,6 +25,16 @@ def encode(img: Image.Image, kind: str = "JPEG", **options) -> bytes:
     "The bytes of an image file."
     file = io.BytesIO()
     img.save(file, kind, **options)
+    return file.getvalue()
+
+
+def heic(img: Image.Image, turned: bool = False) -> bytes:
+    "A photo as iPhones write it; `turned`: the camera was held upright, which stands in the EXIF."
+    exif = Image.Exif()
+    if turned:
+        img, exif[0x0112] = img.transpose(Image.Transpose.ROTATE_90), 6
+    file = io.BytesIO()
+    pillow_heif.from_pillow(img).save(file, quality=90, exif=exif.tobytes())
     return file.getvalue()
 
 
@@ -144,7 +155,12 @@ def byte_files() -> dict[str, tuple[bytes, str]]:
         "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not a picture: a Git LFS"),
         "noise.jpg": (np.random.default_rng(0).bytes(5000), "not a picture: an unknown format"),
         "starts-well.jpg": (b"\xff\xd8\xff\xe0" + bytes(500), "damaged"),
-        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC picture"),
+        "broken.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "damaged: begins like HEIC"),
+        "phone.heic": (heic(picture(47)), USED),
+        "cut.heic": (heic(picture(48))[:-30], "cut off"),
+        "new.jxl": (b"\xff\x0a" + bytes(200), "JPEG XL picture"),
+        "scan.dcm": (bytes(128) + b"DICM" + bytes(200), "not a picture: a DICOM"),
+        "drawing.psd": (b"8BPS\0\1" + bytes(200), "not a picture: a Photoshop"),
         "bomb.png": (png_bomb(), "too many pixels"),
         "giant.jpg": (giant_jpeg(), "too many pixels"),
         "comment-bomb.png": (text_bomb(), "damaged"),
@@ -183,7 +199,7 @@ def byte_files() -> dict[str, tuple[bytes, str]]:
     }
     if "AVIF" in Image.registered_extensions().values():
         files["new.avif"] = (encode(picture(24), "AVIF"), USED)
-        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "damaged")
+        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "cut off")
     for orientation in range(1, 9):
         files[f"held-{orientation}.jpg"] = (oriented(picture(50 + orientation), orientation), USED)
     return files

@@ -23,6 +23,7 @@ from hostile import (
     chunk,
     deep_png,
     encode,
+    heic,
     make_hostile,
     oriented,
     picture,
@@ -212,6 +213,33 @@ def test_an_animation_gives_its_first_frame():
     for kind, near in (("GIF", 12), ("WEBP", 6), ("PNG", 1)):
         content = encode(frames[0], kind, save_all=True, append_images=frames[1:])
         assert far(read_image(content), frames[0]) < near
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_heic_is_read_wherever_a_picture_is(turned, tmp_path):
+    raw = make_raw(tmp_path / "raw", count=0)
+    for seed in range(10):
+        (raw / ("bus" if seed % 2 else "car") / f"{seed}.HEIC").write_bytes(heic(picture(seed), turned))
+    content = (raw / "bus" / "1.HEIC").read_bytes()
+    for source in (content, raw / "bus" / "1.HEIC", io.BytesIO(content)):
+        assert far(load_image(source, 224), picture(1)) < 4
+    found = list(map_files(read_small, [path for _, path in list_images(raw)], workers=2, show_progress=False))
+    assert len(found) == 10 and all(far(img, picture(int(path.stem))) < 4 for path, img in found)
+    code = "import sys; from vehicle_nb.data import read_image; print(read_image(sys.argv[1]).size)"  # a process that never saw one
+    done = subprocess.run([sys.executable, "-c", code, raw / "bus" / "1.HEIC"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "(160, 120)", done.stderr
+
+
+def read_small(path: Path) -> Image.Image:
+    return read_image(path, 224)
+
+
+def test_no_reason_tells_a_visitor_to_install_anything():
+    for content, outcome in byte_files().values():
+        try:
+            read_image(content)
+        except BadImage as error:
+            assert "install" not in str(error) and outcome != USED
 
 
 def test_a_big_jpeg_is_decoded_small_and_looks_the_same():

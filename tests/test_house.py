@@ -337,7 +337,8 @@ def test_what_the_lessons_import_is_required():
 
 def test_what_tests_and_tools_import_is_required():
     "The same, but a few come with a requirement that cannot do without them."
-    carried = {"scipy": "imagehash", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch"}
+    carried = {"scipy": "imagehash", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch",
+               "fonttools": "matplotlib"}  # fmt: skip
     own = {canonicalize_name(path.stem) for path in source_files() if path.suffix == ".py"}
     for path in source_files():
         # A benchmark may ask for a peer to measure itself against.

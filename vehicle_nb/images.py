@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ _MAGIC = [
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\x01\0", "ICO"),
     (b"qoif", "QOI"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
 ]
 
 
@@ -60,6 +63,7 @@ _OTHERS = [
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"version https://git-lfs", "a Git LFS pointer (fetch the pictures with: git lfs pull)"),
     (b"\x1a\x45\xdf\xa3", "a video"),
+    (b"8BPS", "a Photoshop file (export it as PNG first)"),
 ]
 
 
@@ -75,8 +79,10 @@ def what_is_it(
         return "an SVG drawing (export it as PNG first)"
     if head.startswith((b"<!doctype html", b"<html")) or b"<html" in head:
         return "an HTML page (the server sent a web page instead of the picture)"
+    if data[128:132] == b"DICM":
+        return "a DICOM file (export it as PNG first)"
     if data[4:8] == b"ftyp":
-        return "a video"
+        return "a camera's raw file (export it as JPEG first)" if data[8:11] == b"crx" else "a video"
     sample = data[:1024]
     if b"\0" not in sample and sum(byte < 9 or 13 < byte < 32 for byte in sample) == 0:
         return "a text file"
@@ -118,34 +124,53 @@ CUT_OFF = "cut off: the file ends before the picture does"
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "ICO", "QOI")
 
 
+def _ends_early(data: bytes) -> bool:
+    "Does a WebP, HEIC or AVIF file say that it is longer than it is?"
+    kind, at = picture_kind(data[:32]), 0
+    if kind == "WebP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    while kind in ("HEIC", "AVIF") and at + 16 <= len(data):  # a row of boxes, each begins with its length
+        size = int.from_bytes(data[at : at + 4], "big")
+        at += int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size or len(data) - at  # 0: all the rest
+    return at > len(data)
+
+
 def _why_unknown(data: bytes) -> str:
     "The reason why no decoder took these bytes."
     kind = picture_kind(data[:32])
     if not kind:
         return f"not a picture: {what_is_it(data)}"
-    if (kind, "HEIF" in Image.OPEN) == ("HEIC", False) or (kind, "AVIF" in Image.OPEN) == ("AVIF", False):
-        extra = "pip install pillow-heif, or " if kind == "HEIC" else ""
-        return f"{kind} picture: this Pillow cannot read it ({extra}save it as JPEG)"
-    if kind == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+    if kind == "JPEG XL" or (kind == "AVIF" and "AVIF" not in Image.OPEN):
+        return f"{kind} picture: it cannot be read here (save it as JPEG or PNG)"
+    if _ends_early(data):
         return CUT_OFF
     return f"damaged: begins like {kind}, but cannot be read"
 
 # %% ../nbs/16_images.ipynb #83fbe90c
 def _why_damaged(error: Exception, data: bytes) -> str:
     "The reason in words, from what a decoder said when it gave up."
-    said = str(error) or type(error).__name__
-    if "truncated" in said.lower() or (picture_kind(data[:32]) == "WebP" and _why_unknown(data) == CUT_OFF):
+    said = str(error).strip() or type(error).__name__
+    if "truncated" in said.lower() or _ends_early(data):
         return CUT_OFF
     return f"damaged: {said}"
 
 # %% ../nbs/16_images.ipynb #eb9ff88c
+@cache
+def _know_all_formats() -> None:
+    "Load Pillow's decoders and that for HEIC, with which phones write; once in each process."
+    import pillow_heif  # here, as only who opens a picture needs it
+
+    Image.init()
+    pillow_heif.register_heif_opener()
+
+
 def open_image(
     data: bytes,  # the bytes of a file
 ) -> Image.Image:
     "The picture with its size and format known but its pixels not yet decoded; `BadImage` when it is none."
     if not data:
         raise BadImage("empty file: 0 bytes")
-    Image.init()  # else the formats that are not built in are unknown
+    _know_all_formats()
     try:
         return Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN])
     except Image.DecompressionBombError:
