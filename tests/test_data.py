@@ -4,8 +4,10 @@ import contextlib
 import errno
 import io
 import os
+import re
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -13,6 +15,7 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -453,9 +456,146 @@ def test_a_cut_off_archive_leaves_nothing(tmp_path, mode):
         assert not (tmp_path / "raw").exists()
 
 
+def with_raw_names(path: Path, words: list[str], code: str, extra: bool = False) -> Path:
+    "A ZIP archive with a folder for each word, in a code page that it does not tell; `extra`: but Info-ZIP's field does."
+    plain = {word: "Z" * (len(word.encode(code)) - 1) + chr(ord("a") + n) for n, word in enumerate(words)}
+    with zipfile.ZipFile(path, "w") as archive:
+        for n, (word, stand_in) in enumerate(plain.items()):
+            info = zipfile.ZipInfo(f"{stand_in}/1.jpg")
+            if extra:
+                true = f"{word}/1.jpg".encode()
+                crc = zlib.crc32(word.encode(code) + b"/1.jpg")
+                info.extra = struct.pack("<HHBL", 0x7075, 5 + len(true), 1, crc) + true
+            archive.writestr(info, encode(picture(n)))
+    content = path.read_bytes()
+    for word, stand_in in plain.items():
+        content = content.replace(f"{stand_in}/".encode(), word.encode(code) + b"/")
+    path.write_bytes(content)
+    return path
+
+
+NAMES = [
+    ("gbk", "卡车 自行车"), ("gbk", "健康 患病"), ("gbk", "猫 狗"), ("big5", "卡車 自行車"), ("cp932", "トラック 自転車"),
+    ("cp932", "りんご みかん"), ("cp949", "트럭 자전거"), ("cp949", "고양이 개"), ("cp866", "Грузовик Велосипед"), ("cp1251", "кошка собака"),
+    ("cp850", "Müllwagen Straßenbahn"), ("cp1252", "Müllwagen Straßenbahn"), ("cp1252", "Straßenbahn bus"), ("cp850", "Vélo camion"),
+    ("cp1252", "Vélo camion"), ("cp850", "Caminhão Ônibus"), ("cp1252", "Caminhão Ônibus"), ("cp850", "Fähre Zug"),
+    ("cp1252", "Fähre Zug"), ("cp852", "Ciężarówka Łódź"), ("utf-8", "卡车 Müllwagen"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "words"), NAMES)
+def test_names_in_a_code_page_that_nobody_tells(code, words, tmp_path):
+    archive = with_raw_names(tmp_path / "a.zip", words.split(), code)
+    raw = get_data(from_path=str(archive), dest=str(tmp_path / "raw"), show_progress=False)
+    assert list(class_folders(raw)) == sorted(words.split())
+    with tarfile.open(tmp_path / "a.tar", "w", encoding=code) as tar:
+        for n, word in enumerate(words.split()):
+            info = tarfile.TarInfo(f"{word}/1.jpg")
+            info.size = len(encode(picture(n)))
+            tar.addfile(info, io.BytesIO(encode(picture(n))))
+    raw = get_data(from_path=str(tmp_path / "a.tar"), dest=str(tmp_path / "tar"), show_progress=False)
+    assert list(class_folders(raw)) == sorted(words.split())
+
+
+def test_names_that_are_told_are_not_guessed(tmp_path):
+    words = ["Φορτηγό", "Ποδήλατο"]  # Greek is not among the guesses
+    archive = with_raw_names(tmp_path / "a.zip", words, "cp737", extra=True)
+    assert list(class_folders(get_data(from_path=str(archive), dest=str(tmp_path / "raw"), show_progress=False))) == sorted(words)
+    guessed = with_raw_names(tmp_path / "b.zip", words, "cp737")
+    raw = get_data(from_path=str(guessed), dest=str(tmp_path / "other"), show_progress=False)
+    assert len(class_folders(raw)) == 2 and all(name.isprintable() for name in class_folders(raw))
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_an_archive_from_windows_with_backslashes(folders, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        names = ["set\\", "set\\bus\\", "set\\car\\"] if folders else []
+        for name in [*names, "set\\bus\\1.jpg", "set\\car\\1.jpg"]:
+            info = zipfile.ZipInfo("X")
+            info.filename, info.create_system = name, 0
+            archive.writestr(info, b"" if name.endswith("\\") else b"x")
+    (tmp_path / "out").mkdir()
+    assert unpack(tmp_path / "a.zip", tmp_path / "out", show_progress=False) == 0
+    assert sorted(tree(tmp_path / "out")) == ["set/bus/1.jpg", "set/car/1.jpg"]
+
+
+def test_links_within_an_archive_become_copies(tmp_path):
+    links = [(tarfile.LNKTYPE, "van/1.jpg", "pool/1.jpg"), (tarfile.SYMTYPE, "van/2.jpg", "../pool/1.jpg")]
+    links += [(tarfile.SYMTYPE, "tram/1.jpg", "../van/2.jpg"), (tarfile.SYMTYPE, "van/out.jpg", "../../1.jpg")]
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for kind, name, target in links[::-1]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+        info = tarfile.TarInfo("pool/1.jpg")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"van"))
+    (tmp_path / "1.jpg").write_bytes(b"secret")
+    (tmp_path / "out").mkdir()
+    assert unpack(tmp_path / "a.tar.gz", tmp_path / "out", show_progress=False) == 1
+    assert tree(tmp_path / "out") == dict.fromkeys(["pool/1.jpg", "van/1.jpg", "van/2.jpg", "tram/1.jpg"], b"van")
+    with pytest.raises(VehicleError, match="more than"):  # copies count
+        unpack(tmp_path / "a.tar.gz", (tmp_path / "small").mkdir() or tmp_path / "small", 8, show_progress=False)
+
+
+def test_nothing_is_overwritten_and_names_that_look_alike_are_told(tmp_path, capsys):
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("Bus/1.jpg", "bus/1.jpg", "bus/1.jpg", "Citroe\u0308n/1.jpg", "Citro\u00ebn/1.jpg", "van /1.jpg",
+                     "van/1.jpg"):  # fmt: skip
+            archive.writestr(name, encode(picture(len(archive.namelist()))))
+        archive.writestr("wheels/bike/1.jpg", b"x")
+        archive.writestr("wheels/moto/1.jpg", b"x")
+    raw = get_data(from_path=str(tmp_path / "a.zip"), dest=str(tmp_path / "raw"))
+    contents = [path.read_bytes() for _, path in list_images(raw)]
+    assert len(contents) == 9 and all(encode(picture(n)) in contents for n in range(7))
+    said = capsys.readouterr().out
+    assert "'Bus', 'bus'; 'Citroe\u0308n', 'Citro\u00ebn'; 'van', 'van '" in said
+    assert "wheels holds folders (bike, moto)" in said
+
+
+def test_archives_that_cannot_be_read_say_what_they_are(tmp_path):
+    deflated = bytearray(write_zip(tmp_path / "a.zip", {"bus/1.jpg": b"x", "car/1.jpg": b"y"}).read_bytes())
+    whole = bytes(deflated)
+    for mark, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        for found in re.finditer(re.escape(mark), whole):
+            deflated[found.start() + at] = 9
+    end = whole.index(b"PK\5\6")
+    true_split = whole[:end] + b"PK\5\6\2\0\2\0" + whole[end + 8 :]  # it says that it lies on the third disk
+    for name, content, words in (
+        ("d64.zip", bytes(deflated), ("Deflate64", "7-Zip", "vehicle_data --from")),
+        ("half.zip", whole[len(whole) // 2 :], ("half.z01", "are missing", "Join all parts")),
+        ("true.zip", true_split, ("true.z01 to true.z02", "are missing")),
+        ("half.z01", whole[: len(whole) // 2], ("one part of a split archive",)),
+        ("set.zip.001", whole[: len(whole) // 2], ("one part of a split archive",)),
+        ("cut.zip", whole[: len(whole) // 2], ("cut off", "Download it again")),
+        ("page.zip", b"<!DOCTYPE html><html>Sign in", ("a web page", "signed in")),
+        ("a.7z", b"7z\xbc\xaf" + bytes(99), ("a 7-Zip archive", "Unpack it yourself")),
+        ("words.zip", b"Dear diary", ("no archive",)),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(VehicleError) as error:
+            get_data(from_path=str(tmp_path / name), dest=str(tmp_path / "raw"), show_progress=False)
+        assert all(word in str(error.value) for word in (name, *words)), str(error.value)
+    write_zip(tmp_path / "outer.zip", {"train.zip": whole, "test1.zip": whole, "sample.csv": b"id"})
+    with pytest.raises(VehicleError, match=r"other archives \(test1.zip, train.zip\)"):
+        get_data(from_path=str(tmp_path / "outer.zip"), dest=str(tmp_path / "raw"), show_progress=False)
+    write_zip(tmp_path / "both.zip", {"bus": b"x", "bus/1.jpg": b"x"})
+    with pytest.raises(VehicleError, match="'bus' is both a file and a folder"):
+        get_data(from_path=str(tmp_path / "both.zip"), dest=str(tmp_path / "raw"), show_progress=False)
+
+
+@pytest.mark.parametrize("name", ["fire\ttruck", "fire\ntruck", "bus\r", "\x1b[31mbus", "bus\u2028"])
+def test_a_class_name_that_would_break_a_table_is_refused(name, tmp_path):
+    make_raw(tmp_path / "raw", ("car", name))
+    for refuse in (class_folders, lambda path: get_data(from_path=str(path), dest=str(tmp_path / "new"), show_progress=False)):
+        with pytest.raises(VehicleError) as error:
+            refuse(tmp_path / "raw")
+        assert repr(name) in str(error.value) and "Rename the folder" in str(error.value) and str(error.value).isprintable()
+
+
 def test_odd_archives(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!" + bytes(1000))
-    refused(command("--from", tmp_path / "a.rar", "--dest", tmp_path / "raw"), "no archive")
+    refused(command("--from", tmp_path / "a.rar", "--dest", tmp_path / "raw"), "a RAR archive", "7-Zip")
     refused(command("--from", tmp_path / "none.zip", "--dest", tmp_path / "raw"), "none.zip")
     write_zip(tmp_path / "flat.zip", {"1.jpg": b"x", "2.jpg": b"y"})
     refused(command("--from", tmp_path / "flat.zip", "--dest", tmp_path / "raw"), "no class folders", "flat.zip")

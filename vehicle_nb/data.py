@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,8 @@ def class_folders(
     for name in classes:
         if path_text(name) != name:
             raise VehicleError(f"The folder name {path_text(name)} in {path} is not valid UTF-8. Rename the folder.")
+        if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):  # it would break every table and every line that names it
+            raise VehicleError(f"The folder name {name!r} in {path} holds a tab, a line break or the like. Rename the folder.")
     if not classes:
         raise VehicleError(f"There are no class folders in {path}. It needs one folder of pictures for each class.")
     if len(classes) == 1:
@@ -246,6 +249,10 @@ def _fill(source: str, dest: Path, options: dict, max_bytes: int, show_progress:
     try:
         class_folders(dest)
     except VehicleError as error:
+        inner = sorted(p.name for p in raw_root(dest).iterdir() if re.search(r"\.(zip|tar|tgz|gz|7z|rar)$", p.name.lower()))
+        if inner:
+            what = f"{path} holds no class folders but other archives ({', '.join(inner[:5])})"
+            raise VehicleError(f"{what}. Unpack it yourself, then: vehicle_data --from THE_ONE_WITH_THE_PICTURES") from None
         raise VehicleError(str(error).replace(str(dest), str(path))) from None
     return skipped
 
@@ -288,6 +295,21 @@ def _replace(dest: Path, source: dict, options: dict, max_bytes: int, show_progr
     return skipped
 
 
+def _hints(dest: Path) -> list[str]:
+    "What looks odd about the classes: two names that mean one, and a folder that seems to hold several."
+    alike, lines, classes = {}, [], class_folders(dest)
+    for name in classes:
+        alike.setdefault(re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name)).casefold(), []).append(name)
+    twins = [", ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if twins:
+        lines.append(f"Are these one class each? {'; '.join(twins[:5])}. Then put their pictures into one folder.")
+    deep = [name for name, folder in classes.items() if len(_subfolders(folder)) > 1 and not _holds_pictures(folder)]
+    if deep and len(deep) < len(classes):
+        inner = ", ".join(list(_subfolders(classes[deep[0]]))[:5])
+        lines.append(f"The class {deep[0]} holds folders ({inner}). If these are classes, put them beside the others.")
+    return lines
+
+
 def _report(dest: Path, there: bool, skipped: int) -> str:
     "What lies in `dest` now, in people's words."
     files = list_images(dest)
@@ -295,6 +317,7 @@ def _report(dest: Path, there: bool, skipped: int) -> str:
     lines = [f"{len(files):,} files in {len(class_folders(dest))} classes lie in {dest}{already}."]
     if skipped:
         lines.append(f"{skipped:,} others were left out: links, hidden files, and what could not be read.")
+    lines += _hints(dest)
     place = "" if dest == Path("data/raw") else f" {dest}"
     return "\n".join([*lines, f"Next: vehicle_explore{place} (look at them), then vehicle_preprocess{place}"])
 
