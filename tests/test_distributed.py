@@ -1,14 +1,18 @@
 """Several real processes: who sees what, whether they stay in step, and what happens when one of them dies."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,11 +22,13 @@ import torch
 from runs import free_port, same_run
 from tiny import tiny_processed
 
+import vehicle_nb
+from vehicle_nb import processes
 from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
-from vehicle_nb.distributed import meet
+from vehicle_nb.distributed import join, meet
 from vehicle_nb.model import create_model
-from vehicle_nb.processes import PLUGINS, fresh_store, no_plugins, same_options
+from vehicle_nb.processes import PLUGINS, fresh_store, same_options
 from vehicle_nb.recipe import MovingAverage
 from vehicle_nb.train import train
 
@@ -348,6 +354,139 @@ def test_a_full_disk_stops_all_ranks_with_one_sentence_and_spoils_nothing(proces
     assert read_checkpoint(tmp_path / "run")["model"] and len(list_checkpoints(tmp_path / "run")) == 1
 
 
+# --- what is printed is what runs ------------------------------------------------------------------------------------------
+
+
+CONFIG = """compute_environment: LOCAL_MACHINE
+num_machines: 1
+machine_rank: 0
+rdzv_backend: static
+same_network: true
+main_training_function: main
+"""
+
+
+def user_config(folder: Path, more: str) -> dict:
+    "The environment of a user whose `accelerate config` holds these lines."
+    (folder / "accelerate").mkdir(parents=True)
+    (folder / "accelerate" / "default_config.yaml").write_text(CONFIG + more)
+    return {"HF_HOME": str(folder)}
+
+
+def test_our_options_decide_not_the_users_accelerate_config(processed, tmp_path):
+    theirs = 'distributed_type: "NO"\nnum_processes: 1\nmixed_precision: bf16\ndynamo_config:\n  dynamo_backend: INDUCTOR\n'
+    env = user_config(tmp_path / "home", theirs) | {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_TORCH_DEVICE": "meta"}
+    options = f"--processed {processed} --models {tmp_path} --epochs 2 --input_size 32 --batch_size 8 --precision fp32 --clip 1 --threads 1"
+    launched = f"-m accelerate.commands.launch -m vehicle_nb.train {options} --run_name launched"
+    command = [sys.executable, *launched.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | env)
+    assert done.returncode == 0, done.stderr
+    assert "in fp32, 1 process on cpu" in done.stdout and "mixed_precision bf16 (--precision decides)" in done.stdout
+    assert "dynamo_backend inductor (--compile decides)" in done.stdout and "gradient_accumulation_steps 4" in done.stdout
+    ended(start("alone", 1, f"{options} --run_name alone")[0])
+    same_run(tmp_path / "alone", tmp_path / "launched")
+
+
+def test_a_config_that_asks_for_fsdp_is_refused_in_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "vehicle_nb.train", "--models", str(tmp_path / "models")]
+    env = os.environ | user_config(tmp_path / "home", "distributed_type: FSDP\nnum_processes: 2\nfsdp_config: {}\n")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, cwd=tmp_path)
+    assert done.returncode and done.stderr.count("ask for FSDP, which vehicle_nb does not do") == 1, done.stderr
+    assert "vehicle_nb/" not in done.stderr and not (tmp_path / "models").exists(), "no traceback of ours; the launcher has its own"
+
+
+@pytest.mark.parametrize("variable", [*PLUGINS, "ACCELERATE_MIXED_PRECISION"])
+def test_no_plugin_of_accelerate_runs_unasked(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "true" if variable in PLUGINS else "fp8")
+    for call in (lambda: train(models=str(tmp_path / "models")), lambda: join(0, 1, master_port=free_port())):
+        with pytest.raises(VehicleError, match=f"ask for {PLUGINS.get(variable, 'fp8')}, which"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_with_an_accelerator_of_its_own_is_told(tmp_path):
+    code = "from accelerate import Accelerator; from vehicle_nb.train import train; Accelerator(mixed_precision='bf16'); train()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert "has made an Accelerator with other settings before" in done.stderr.splitlines()[-1]
+
+
+# --- all alike -------------------------------------------------------------------------------------------------------------
+
+
+def different(processed: Path, tmp_path: Path, one: str, other: str) -> str:
+    "What two terminals say that were started with different options."
+    port = free_port()
+    same = f"--processed {processed} --models {tmp_path / 'models'} --epochs 1 --input_size 32 --batch_size 8"
+    both = [terminal(rank, port, f"{same} {more}") for rank, more in enumerate((one, other))]
+    said = "".join(ended(process, 2) for process in both)
+    assert said.count("were not started alike") == 1 and "Traceback" not in said, said
+    assert not (tmp_path / "models").exists()
+    return said
+
+
+DIFFERENT = {
+    "--lr is 0.01 on rank 0 and 1.0 on rank 1. Start all of them with": ("--lr 0.01", "--lr 1.0"),
+    "--run_name is a on rank 0 and b on rank 1; --epochs is 1 on rank 0 and 4 on rank 1; --batch_size is 8 on rank 0 and 4 on rank 1; "
+    "--balance is True on rank 0 and False on rank 1; --seed is 1 on rank 0 and 2 on rank 1; "
+    "--resume is False on rank 0 and True on rank 1. Start all of them with":
+        ("--run_name a --seed 1 --balance", "--run_name b --seed 2 --epochs 4 --batch_size 4 --resume"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", DIFFERENT, ids=["rate", "many"])
+def test_terminals_with_different_options_are_told_which(processed, tmp_path, told):
+    assert told in different(processed, tmp_path, *DIFFERENT[told])
+
+
+def test_what_each_machine_may_have_in_its_own_way_is_no_difference(processed, tmp_path):
+    shutil.copytree(processed, tmp_path / "copy")
+    port, both = free_port(), "--epochs 1 --input_size 32 --batch_size 8 --run_name run"
+    own = [
+        f"--processed {processed} --models {tmp_path / 'models'}",
+        f"--processed {tmp_path / 'copy'} --models {tmp_path / 'none'} --peer_timeout 90 --quiet",
+    ]
+    said = "".join(ended(process) for process in [terminal(rank, port, f"{both} {own[rank]}") for rank in (0, 1)])
+    assert "world size 2" in said and not (tmp_path / "none").exists()
+
+
+def test_other_code_and_other_weights_are_told(monkeypatch, tmp_path):
+    "Two ranks, one of which has another torch, another line of ours, another file of weights."
+    found, files = [], [tmp_path / name for name in ("one.pt", "other.pt")]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    monkeypatch.setattr(processes, "gather_object", lambda own: found.extend(own) or found)
+    rank = [SimpleNamespace(num_processes=2, process_index=r, is_main_process=not r) for r in range(2)]
+    same_options(rank[0], {"weights": str(files[0])})
+    monkeypatch.setattr(torch, "__version__", "1.0.0+cpu")
+    monkeypatch.setattr(processes, "_code", lambda: "0" * 8)
+    with pytest.raises(VehicleError, match=r"^$"):  # rank 0 speaks
+        same_options(rank[1], {"weights": str(files[1])})
+    monkeypatch.setattr(processes, "gather_object", lambda own: found)
+    with pytest.raises(VehicleError) as told:
+        same_options(rank[0], {"weights": str(files[0])})
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:8] for file in files]
+    assert "--weights is " + " and ".join(f"a file with the content {d} on rank {r}" for r, d in enumerate(digests)) in str(told.value)
+    assert "and 1.0.0 on rank 1; vehicle_nb is " in str(told.value) and f"with {'0' * 8} on rank 1" in str(told.value)
+
+
+def test_the_code_counts_whatever_ends_its_lines(monkeypatch, tmp_path):
+    monkeypatch.setattr(vehicle_nb, "__file__", str(tmp_path / "__init__.py"))
+    names = []
+    for content in (b"a\nb\n", b"a\r\nb\r\n", b"a\nc\n"):
+        (tmp_path / "__init__.py").write_bytes(content)
+        names.append(processes._code())
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_rank_that_leaves_before_the_comparison_is_no_traceback(processed, tmp_path):
+    "Rank 1 has an option that cannot be; rank 0 waits for it and says in a sentence that it is gone."
+    port, options = free_port(), f"--processed {processed} --models {tmp_path}"
+    first, second = terminal(0, port, options), terminal(1, port, f"{options} --lr -1")
+    assert "--lr -1.0 makes no sense" in ended(second, 2)
+    said = ended(first, 75)
+    assert "another process has died or does not answer" in said and "Traceback" not in said
+
+
 # --- a rank dies ---------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +568,39 @@ def test_rank_0_may_leave_at_any_moment_of_the_meeting(monkeypatch, last):
     finally:
         keeper.kill()
         keeper.communicate()
+
+
+def stranger(kind: str) -> socket.socket:
+    "A program on a port, which is none of ours: it says nothing, answers as a web server does, or greets whoever comes."
+    server = socket.create_server(("127.0.0.1", 0))
+    words = {"web": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "greeting": b"SSH-2.0-OpenSSH_9.2\r\n"}
+
+    def serve():
+        callers = []
+        while True:
+            try:
+                callers.append(server.accept()[0])
+                callers[-1].sendall(words.get(kind, b""))
+                if kind == "web":
+                    callers[-1].close()
+            except OSError:
+                if server.fileno() < 0:
+                    return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize("kind", ["silent", "web", "greeting"])
+def test_a_port_that_another_program_holds_is_told_in_time(kind):
+    with stranger(kind) as server:
+        port = server.getsockname()[1]
+        ranks = [terminal(rank, port, "--timeout 4") for rank in (0, 1)]
+        begin = time.monotonic()
+        first, second = (ended(rank, 2) for rank in ranks)
+        assert time.monotonic() - begin < 60, "most of it is the start of two programs"
+    assert f"Rank 0 cannot open port {port}: it is in use" in first.splitlines()[-1]
+    assert f"Rank 1 met another program at 127.0.0.1:{port}" in second.splitlines()[-1]
 
 
 def test_a_job_that_may_be_started_again_needs_a_name(processed, tmp_path, monkeypatch):

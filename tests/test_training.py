@@ -321,3 +321,27 @@ def _few(tmp_path) -> Path:
     from vehicle_nb.demo import make_demo
 
     return make_demo(tmp_path / "few", per_class=8, classes=["bus", "kayak"], workers=1, show_progress=False)
+
+
+# --- steps that are too small, and a compiler that is not there ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size, accumulate, each", [(1, 1, 7), (2, 1, 1), (8, 8, 7)], ids=["batch", "last batch", "pieces"])
+def test_one_small_picture_alone_is_refused_in_one_sentence(tmp_path, batch_size, accumulate, each):
+    data = tiny_processed(tmp_path / "processed", CLASSES[:3], each)
+    with pytest.raises(VehicleError, match="cannot learn from one picture of 32×32 pixels alone"):
+        train(str(data), models=str(tmp_path / "models"), epochs=1, **QUICK | {"batch_size": batch_size, "accumulate": accumulate})
+    assert not (tmp_path / "models").exists()
+
+
+def test_one_picture_a_step_works_where_batch_normalisation_has_something_to_compare(processed, tmp_path):
+    for name, more in {"large": {"input_size": 64}, "fixed": {"norms": "fixed"}, "none": {"arch": "squeezenet1_1"}}.items():
+        metrics = train(str(processed), models=str(tmp_path), run_name=name, epochs=1, **QUICK | {"batch_size": 1} | more)
+        assert metrics["epoch"] == 1
+
+
+def test_compile_without_a_compiler_is_refused_in_one_sentence(processed, tmp_path):
+    options = f"--processed {processed} --models {tmp_path / 'models'} --epochs 1 --compile"
+    code, _, err = finished(start("vehicle_nb.train", options, FAST, PATH=str(tmp_path), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")))
+    assert code == 2 and "torch.compile does not work here" in err.splitlines()[-1] and "leave --compile out" in err
+    assert "Traceback" not in err and not (tmp_path / "models").exists()
