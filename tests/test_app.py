@@ -14,14 +14,18 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
+import zipfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, read_settings
+from conftest import ROOT, copy_repository, read_settings
+from frame import PAGE as FRAME_PAGE, framed
 from hostile import byte_files, encode, giant_jpeg, oriented
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -531,13 +535,77 @@ def test_progress_is_read_from_what_the_real_training_prints(tmp_path):
 # --- settings ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_server_is_set_up_for_the_open_web():
-    text = (ROOT / ".streamlit" / "config.toml").read_text()
-    assert f"maxUploadSize = {LIMITS.upload_mb}\n" in text, "the limit of a file stands in two places, which must agree"
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    "Streamlit's options as a new process has them, in an empty folder."
+    from streamlit import config
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(config, "_main_script_path", None)
+    config.get_config_options(force_reparse=True)
+    yield config
+    monkeypatch.undo()
+    config.get_config_options(force_reparse=True)
+
+
+SPACE = {"SPACE_ID": "someone/vehicles", "SPACE_HOST": "someone-vehicles.hf.space"}
+ANOTHER = {"SPACE_ID": "cfexampleapi4711", "SPACE_HOST": "api.example.com", "SYSTEM": "linux"}
+
+
+@pytest.mark.parametrize("told, protected", [({}, True), (SPACE, False), (SPACE | {"SPACE_HOST": "", "SYSTEM": "spaces"}, False),
+                                             ({"SPACE_ID": "a/b"}, True), ({"SYSTEM": "spaces"}, True), (ANOTHER, True)])  # fmt: skip
+def test_the_server_is_set_up_for_the_open_web(told, protected, options, monkeypatch):
+    for name in ("SPACE_ID", "SPACE_HOST", "SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    page.apply_settings(LIMITS.upload_mb)
     assert not LIMITS.private_addresses and LIMITS.pixels == MAX_PIXELS
-    assert re.search(r'^fileWatcherType = "none"', text, re.M) and re.search(r"^maxUploadSize = \d+", text, re.M)
-    assert re.search(r"^enableXsrfProtection = true", text, re.M) and "enableCORS = false" not in text
-    assert "[theme.light]" in text and "[theme.dark]" in text
+    assert options.get_option("server.enableXsrfProtection") is protected and options.get_option("server.enableCORS") is True
+    assert options.get_option("server.maxUploadSize") == LIMITS.upload_mb and options.get_option("server.fileWatcherType") == "none"
+    assert options.get_option("theme.light.primaryColor") == "#0b4ea2" and options.get_option("theme.dark.primaryColor") == "#2f7bd6"
+    assert options.get_option("client.showErrorDetails") == "type"
+
+
+def test_what_somebody_has_set_stays(options, tmp_path):
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "config.toml").write_text('[server]\nmaxUploadSize = 7\n[theme.light]\nprimaryColor = "#123456"\n')
+    options.get_config_options(force_reparse=True)
+    page.apply_settings(LIMITS.upload_mb)
+    assert (options.get_option("server.maxUploadSize"), options.get_option("theme.light.primaryColor")) == (7, "#123456")
+    assert options.get_option("theme.dark.primaryColor") == "#2f7bd6"
+
+
+def test_the_file_of_the_clone_says_nothing_else_than_the_package():
+    told = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    early = {f"{section}.{name}": value for section, values in told.items() for name, value in values.items()}
+    assert early and early.items() <= page.SETTINGS.items()
+
+
+def test_python_says_how_the_page_is_started():
+    done = subprocess.run([sys.executable, APP], cwd=ROOT.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1] == f"This file is a page, not a program. Start it with: streamlit run {APP}"
+
+
+@pytest.mark.parametrize("case", ["beside", "here", "named"])
+def test_models_are_found_beside_the_file(case, tmp_path, monkeypatch):
+    "Where there is no folder `models` in the current one; and VEHICLE_MODELS always counts."
+    clone, here = tmp_path / "clone", tmp_path / "here"
+    here.mkdir()
+    (clone / "models").mkdir(parents=True)
+    shutil.copy(APP, clone)
+    monkeypatch.delenv("VEHICLE_MODELS", raising=False)
+    if case != "beside":
+        (here / "models").mkdir()
+    if case == "named":
+        monkeypatch.setenv("VEHICLE_MODELS", "other")
+    code = "import app, os; print(os.environ.get('VEHICLE_MODELS'))"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(clone), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == {"beside": str(clone / "models"), "here": "None", "named": "other"}[case]
 
 
 def test_the_dockerfile_is_what_a_linter_wants():
@@ -570,34 +638,35 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def browser():
-    path = find_browser()
-    if not path:
+def play():
+    "Playwright, where there is a browser."
+    if not find_browser():
         pytest.skip("no Chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    "The page on a free port, in a folder of its own; yields its address, that folder and its process."
-    home = tmp_path_factory.mktemp("server")
-    (home / "tmp").mkdir()
-    (home / "models").mkdir()
+def browser(play):
+    chromium = play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+    yield chromium
+    chromium.close()
+
+
+@contextmanager
+def serve(home: Path, *command: str, **variables: str):
+    "The page on a free port, started in the folder `home`, which gets a model; yields its address, that folder and its process."
+    (home / "tmp").mkdir(parents=True)
     tiny_bundle(home / "models" / "tiny")
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    env = {**os.environ, "TMPDIR": str(home / "tmp"), "HOME": str(home), "VEHICLE_MODELS": "models"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMLIT_", "SPACE_"))}
+    env |= {"TMPDIR": str(home / "tmp"), "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
     env["VEHICLE_TRAIN"] = "--epochs 2 --input_size 32 --batch_size 4 --threads 1"  # a training that takes seconds
-    env["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", "streamlit", "run", APP, "--server.headless=true", f"--server.port={port}",
-               "--server.address=127.0.0.1", "--server.fileWatcherType=none"]  # fmt: skip
+    options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
     log = open(home / "log.txt", "wb")  # noqa: SIM115 (closed below, when the server has ended)
-    process = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
+    process = subprocess.Popen([sys.executable, "-m", *command, *options], cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
 
     def healthy():
         try:
@@ -608,11 +677,34 @@ def server(tmp_path_factory):
             return False
 
     try:
-        wait_until(healthy, 60)
+        wait_until(healthy, 120)
         yield f"http://127.0.0.1:{port}", home, process.pid
     finally:
         stop(process)
         log.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    "The page as a clone's user starts it, from a folder with models of its own."
+    with serve(tmp_path_factory.mktemp("server") / "home", "streamlit", "run", APP) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    "The page out of a wheel, as a Hugging Face Space runs it; there is no clone, and visitors who leave are soon forgotten."
+    folder = tmp_path_factory.mktemp("space")
+    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    clone = copy_repository(folder / "clone")
+    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=clone, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(clone)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "installed")
+    space = {"SPACE_ID": "someone/vehicles", "SPACE_HOST": "someone-vehicles.hf.space", "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "1"}
+    with serve(folder / "home", "vehicle_nb.page", PYTHONPATH=str(folder / "installed"), **space) as started:
+        yield started
 
 
 def stop(process: subprocess.Popen):
@@ -892,6 +984,98 @@ def test_the_server_answers_as_it_should_on_the_open_web(server):
     assert page.HEADERS["X-Content-Type-Options"] == "nosniff" and page.HEADERS["Referrer-Policy"] == "no-referrer"
     assert "camera=(self)" in page.HEADERS["Permissions-Policy"]
     assert "frame-ancestors 'self' https" in page.HEADERS["Content-Security-Policy"]
+
+
+# --- in a Space, out of a wheel ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["space", "server"])
+def test_an_upload_in_a_frame_of_another_site(where, play, tmp_path, request):
+    "In a Space it is answered. Anywhere else the protection against forged uploads holds."
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl on this machine")
+    with framed(request.getfixturevalue(where)[0], tmp_path) as sites:
+        chromium = play.chromium.launch(executable_path=find_browser(), args=[*FLAGS, sites])
+        tab = chromium.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 1500}, locale="en-US").new_page()
+        statuses = []
+        tab.on("response", lambda answer: statuses.append(answer.status) if answer.request.method == "PUT" else None)
+        tab.goto(FRAME_PAGE)
+        inside = tab.frame_locator("iframe")
+        inside.locator("input[type=file]").wait_for(state="attached", timeout=90_000)
+        inside.locator("input[type=file]").set_input_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg("bus")}])
+        if where == "space":
+            inside.locator(".sign .answer >> text=Bus").wait_for(timeout=60_000)
+            assert statuses == [204]
+        else:
+            inside.locator("text=/status code 403/").wait_for(timeout=60_000)
+            assert statuses == [403]
+        chromium.close()
+
+
+def test_the_page_out_of_a_wheel_looks_like_itself(browser, space):
+    "Style, words, script, theme and limits come with the package; nothing of the clone is there."
+    tab = open_page(browser, space)
+    assert tab.locator(".hero h1").evaluate("e => getComputedStyle(e).fontWeight") == "800", "the style sheet is there"
+    tab.wait_for_function("document.documentElement.lang == 'en'")  # the script is there
+    zone = tab.locator("[data-testid=stFileUploaderDropzoneInstructions] span").first
+    assert "50 MB" in zone.evaluate("e => getComputedStyle(e, '::after').content")
+    background = tab.locator(".stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert background == "rgb(255, 255, 255)" and tab.errors == []
+    dark = open_page(browser, space, color_scheme="dark")
+    dark.wait_for_function("getComputedStyle(document.querySelector('.stApp')).backgroundColor == 'rgb(15, 21, 28)'")
+
+
+def padded(kind: str, seed: int, megabytes: int) -> bytes:
+    "A picture as a JPEG file that is as large as a photo: comments fill it up."
+    data = encode(coloured(kind, seed, (640, 480)))
+    comments = b"\xff\xfe\xff\xff" + b"x" * 65533
+    return data[:2] + comments * (megabytes * 2**20 // len(comments)) + data[2:]
+
+
+def kept_by(server) -> int:
+    "Bytes of uploads that a server keeps for all its visitors, as its own figures tell."
+    with urllib.request.urlopen(f"{server[0]}/_stcore/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if "UploadedFileManager" in line and not line.startswith("#"))
+
+
+def memory_of(server) -> float:
+    "Megabytes of a server."
+    import psutil
+
+    return psutil.Process(server[2]).memory_info().rss / 2**20
+
+
+def test_large_uploads_are_small_in_memory_and_gone_with_their_visitor(browser, space, tmp_path):
+    "Twelve files of 12 MB: they stayed as they came, until minutes after the visitor had left."
+    tab = open_page(browser, space)
+    give(tab, ("first.jpg", jpeg("boat")))
+    told(tab, "Boat")
+    before, files = memory_of(space), []
+    for number in range(12):
+        files.append(tmp_path / f"{number}.jpg")
+        files[-1].write_bytes(padded(CLASSES[number % 4], number, 12))
+    tab.set_input_files("input[type=file]", [str(file) for file in files])
+    tab.wait_for_function("document.querySelectorAll('.gallery .card:not(.bad)').length == 13", timeout=120_000)
+    grown = memory_of(space) - before
+    assert grown < 80, f"{grown:.0f} MB more for 144 MB of uploads"
+    wait_until(lambda: kept_by(space) > 0)
+    assert kept_by(space) < 13 * LIMITS.kept_kb * 2**10, "of each a small picture is kept"
+    tab.get_by_role("button", name="Clear").click()
+    tab.wait_for_selector(".gallery", state="detached")
+    wait_until(lambda: kept_by(space) == 0)
+    give(tab, ("last.jpg", jpeg("bus")))
+    told(tab, "Bus")
+    wait_until(lambda: kept_by(space) > 0)  # its figures are some seconds old
+    tab.context.close()  # the visitor leaves without a word
+    wait_until(lambda: kept_by(space) == 0, 60)
+
+
+def test_a_large_file_that_is_no_picture_gets_its_reason(browser, space):
+    tab = open_page(browser, space)
+    give(tab, ("page.jpg", b"<html>" + b" " * 2**20))
+    tab.wait_for_selector("text=page.jpg cannot be used: not a picture: an HTML page", timeout=30_000)
+    assert tab.errors == []
 
 
 def centre(locator) -> tuple[float, float]:
