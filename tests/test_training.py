@@ -195,6 +195,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
 
 def test_a_run_goes_on_with_its_own_set_and_its_own_settings_only(processed, whole_run, tmp_path):
     shutil.copytree(whole_run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"finished": False}))
     code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run_name run --resume --threads 1 --lr 0.5 --seed 42"))
     assert code == 0 and "not obeyed: --lr 0.5. For" in out, out + err
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
