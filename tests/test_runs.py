@@ -1,5 +1,6 @@
 """Whose folder a run is, what it goes on with, which model answers, and how a command ends when somebody leaves."""
 
+import io
 import json
 import os
 import pty
@@ -15,13 +16,14 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from tiny import tiny_bundle, tiny_processed
+from tiny import coloured, tiny_bundle, tiny_processed
 
 import vehicle_nb.train as training
 from vehicle_nb.bundles import find_bundle, is_finished, list_bundles
 from vehicle_nb.checkpoints import choose_run, hold_run, list_checkpoints
-from vehicle_nb.core import VehicleError
+from vehicle_nb.core import VehicleError, run_command
 from vehicle_nb.evaluation import evaluate, own_set
+from vehicle_nb.inference import predict_pictures
 from vehicle_nb.processes import StopRequest, how_to_resume, task_alone
 from vehicle_nb.train import train
 
@@ -208,7 +210,7 @@ def test_a_finished_run_is_left_as_it_is(finished_run, capsys):
     before = {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()}
     metrics = train(models=str(finished_run.parent), run_name="done", resume=True)
     assert "is finished: nothing is left to train" in capsys.readouterr().out and metrics["test_pictures"] == 16
-    with pytest.raises(VehicleError, match="finished, after the 1 epochs .* not obeyed: --epochs 5"):
+    with pytest.raises(VehicleError, match=r"finished, after the 1 epochs .* not obeyed: --epochs 5"):
         train(models=str(finished_run.parent), run_name="done", resume=True, epochs=5, quiet=True)
     assert {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()} == before
 
@@ -217,9 +219,9 @@ def test_a_run_goes_on_where_its_set_has_moved(processed, finished_run, tmp_path
     monkeypatch.chdir(tmp_path)
     run = cut_off(finished_run, tmp_path / "models" / "cut", processed="gone")
     change(run / "config.json", data={"processed": "../../gone"})
-    with pytest.raises(VehicleError, match="no processed set in gone.* Go on with: vehicle_train --resume --run_name cut --processed FOLDER"):
+    with pytest.raises(VehicleError, match=r"no processed set in gone.* --resume --run_name cut --processed FOLDER"):
         train(run_name="cut", resume=True, quiet=True)
-    with pytest.raises(VehicleError, match="no processed set in .*gone.*vehicle_evaluate --bundle models/cut --processed FOLDER"):
+    with pytest.raises(VehicleError, match=r"no processed set in .*gone.*vehicle_evaluate --bundle models/cut --processed FOLDER"):
         evaluate("models/cut")
     other = tiny_processed(tmp_path / "other", each=4, content_hash="another")
     with pytest.raises(VehicleError, match="is not the set any more"):
@@ -385,6 +387,18 @@ def test_a_command_whose_reader_has_left_says_so_once(script, options, unbuffere
 def test_a_training_whose_reader_has_left_goes_on(script):
     code, _, err = script("work", "--n", "9999", read=False)
     assert code == 3 and err.endswith("all the work is done\n") and err.count("\n") == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_json_is_json_in_every_terminal(tmp_path, monkeypatch, encoding):
+    bundle = tiny_bundle(tmp_path / "b", classes=["été", "車", "fire_truck", "tractor"])
+    coloured("boat", 7).save(tmp_path / "été.png")
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", pipe)
+    with pytest.raises(SystemExit) as end:
+        run_command(predict_pictures, [str(tmp_path / "été.png"), "--bundle", str(bundle), "--json"])
+    (answer,) = json.loads(pipe.buffer.getvalue().decode(encoding))
+    assert end.value.code == 0 and answer["label"] == "été" and answer["picture"].endswith("été.png")
 
 
 def test_a_terminal_without_letters_gets_them_spelled_out(script):

@@ -12,7 +12,9 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +103,9 @@ def class_folders(
     classes = _subfolders(path)
     for name in classes:
         if path_text(name) != name:
+            if sys.getfilesystemencoding() != "utf-8":  # PYTHONUTF8=0 LC_ALL=C
+                how = "Set the variable PYTHONUTF8=1, then run the same command again"
+                raise VehicleError(f"This terminal's locale has no letters for the folder name {path_text(name)} in {path}. {how}.")
             raise VehicleError(f"The folder name {path_text(name)} in {path} is not valid UTF-8. Rename the folder.")
     if not classes:
         raise VehicleError(f"There are no class folders in {path}. It needs one folder of pictures for each class.")
@@ -295,7 +300,7 @@ def _report(dest: Path, there: bool, skipped: int) -> str:
     lines = [f"{len(files):,} files in {len(class_folders(dest))} classes lie in {dest}{already}."]
     if skipped:
         lines.append(f"{skipped:,} others were left out: links, hidden files, and what could not be read.")
-    place = "" if dest == Path("data/raw") else f" {dest}"
+    place = "" if dest == Path("data/raw") else f" {shlex.quote(str(dest))}"
     return "\n".join([*lines, f"Next: vehicle_explore{place} (look at them), then vehicle_preprocess{place}"])
 
 # %% ../nbs/00_data.ipynb #87239d52
