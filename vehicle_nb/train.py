@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RAW', 'train_epoch', 'standard_error', 'end_epoch', 'finish', 'fit', 'time_epoch', 'epochs_within', 'find_data',
-           'prepare_run', 'describe', 'conclude', 'nothing_left', 'train']
+           'free_options', 'prepare_run', 'describe', 'conclude', 'nothing_left', 'train']
 
 # %% ../nbs/05_training.ipynb #c6190621
 import math
@@ -229,6 +229,13 @@ def find_data(
     preprocess(raw, processed)
 
 # %% ../nbs/05_training.ipynb #66f1bc99
+def free_options(
+    kept: dict,  # settings of a run
+) -> dict:
+    "Those of its settings that may be others when it goes on: they do not change what it learns."
+    return {name: kept[name] for name in ("processed", "threads") if name in kept}
+
+
 def prepare_run(
     options: dict,  # what the user chose, by the names of `Settings`
     path: Path,  # folder of the run: a new one, or one with checkpoints
@@ -240,7 +247,7 @@ def prepare_run(
     kept = rank_0(acc, lambda: read_settings(path) if list_checkpoints(path) else {})
     where = options["processed"]
     if kept:
-        say(overruled(options | {"processed": kept["processed"]}, kept), end="")
+        say(overruled(options | free_options(kept), kept), end="")
         options = kept
     if not kept or (kept["processed"] == where == Settings.processed and Path(raw).is_dir()):
         rank_0(acc, lambda: find_data(where, raw, say))
@@ -306,7 +313,7 @@ def nothing_left(
     if not (list_checkpoints(path) and (path / "model.safetensors").is_file() and is_finished(path)):
         return {}
     kept = read_settings(path)
-    if other := overruled(options | {"processed": kept["processed"]}, kept):
+    if other := overruled(options | free_options(kept), kept):
         raise VehicleError(f"{path} is finished, after the {kept['epochs']} epochs that it was planned for. {other.strip()}")
     found = read_bundle_config(path)["metrics"]
     return found | {"run": str(path), "stopped": False}
