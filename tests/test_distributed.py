@@ -334,11 +334,14 @@ def test_a_broken_checkpoint_is_passed_over(two, processed, tmp_path):
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes(content)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"finished": False}))
     said = []
     assert read_checkpoint(tmp_path / "run", said.append)["state"] == torch.load(older)["state"]
     assert len(said) == 1 and newest.name in said[0] and "passed over" in said[0]
     train(models=str(tmp_path), run_name="run", resume=True, threads=1, quiet=True)
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 3
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"finished": False}))
     for file in list_checkpoints(tmp_path / "run"):
         file.write_bytes(b"PK")
     with pytest.raises(VehicleError, match="is whole"):

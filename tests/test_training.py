@@ -184,7 +184,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
     code, out, err = finished(process)
     if name == "SIGINT":
         assert code == 0 and "--resume --run_name broken" in out and "Traceback" not in err
-        load_bundle(tmp_path / "broken")  # whoever stops early has a model all the same
+        assert not load_bundle(tmp_path / "broken")[1]["finished"]  # whoever stops early has a model all the same
     if name == "SIGTERM":
         assert code == 75 and "Traceback" not in err and "--resume --run_name broken" in err.strip().splitlines()[-1]
     assert not list_checkpoints(tmp_path / "broken")[-1].name.startswith("epoch_0003"), "it was to be stopped before its end"
@@ -195,13 +195,14 @@ def test_a_run_that_is_stopped_goes_on_to_the_very_same_weights(processed, whole
 
 def test_a_run_goes_on_with_its_own_set_and_its_own_settings_only(processed, whole_run, tmp_path):
     shutil.copytree(whole_run, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"finished": False}))
     code, out, err = finished(start("vehicle_nb.train", f"--models {tmp_path} --run_name run --resume --threads 1 --lr 0.5 --seed 42"))
     assert code == 0 and "not obeyed: --lr 0.5. For" in out, out + err
-    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"finished": False}))
     other = tiny_processed(tmp_path / "other", each=7, content_hash="another")
-    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings | {"processed": str(other)}))
     with pytest.raises(VehicleError, match="is not the set any more"):
-        train(models=str(tmp_path), run_name="run", resume=True, quiet=True)
+        train(models=str(tmp_path), run_name="run", resume=True, processed=str(other), quiet=True)
 
 
 def test_ctrl_c_is_heard_even_when_an_epoch_is_one_step(processed, tmp_path):
@@ -218,7 +219,7 @@ def test_ctrl_c_is_heard_even_when_an_epoch_is_one_step(processed, tmp_path):
 
 
 def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
-    with pytest.raises(VehicleError, match="--resume"):
+    with pytest.raises(VehicleError, match="holds a run already"):
         train(processed=str(processed), models=str(whole_run.parent), run_name="whole", quiet=True)
 
 

@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'MEMORY', 'MOST_PIXELS', 'SCORES', 'MAX_CONFIG', 'save_bundle', 'no_bundle', 'read_bundle_config',
-           'read_weights', 'list_bundles', 'find_bundle']
+           'read_weights', 'is_finished', 'told_set', 'why_broken', 'list_bundles', 'find_bundle', 'how_to_use',
+           'how_to_open_page']
 
 # %% ../nbs/42_bundles.ipynb #9226854e
 import json
+import os
+import shlex
 import stat
+import sys
 import unicodedata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -160,25 +164,86 @@ def _check_memory(memory: Tensor | None, features: int | None, score: str, refus
         raise VehicleError(f"{refuse}: {name} holds values that are no numbers.")
 
 # %% ../nbs/42_bundles.ipynb #caa6da07
+def is_finished(
+    path: str | Path,  # folder of the bundle
+) -> bool:
+    "Has the run behind a bundle come to its end? One that does not tell, such as a stranger's, counts as finished."
+    try:
+        return read_bundle_config(path).get("finished") is not False
+    except VehicleError:
+        return False
+
+
+def told_set(
+    path: str | Path,  # folder of the bundle
+) -> str | None:  # None where it does not tell
+    "Where a bundle says that the pictures lie that it was trained on."
+    try:
+        way = read_bundle_config(path).get("data", {}).get("processed")
+    except VehicleError:
+        return None
+    return os.path.normpath(Path(path) / way) if isinstance(way, str) else None
+
+
+def why_broken(
+    path: str | Path,  # folder of the bundle
+) -> str:  # the reason, or an empty text
+    "Does a quick look find a reason why a bundle cannot be used? Its weights are compared and tried when it is loaded."
+    try:
+        read_bundle_config(path)
+        with safe_open(Path(path) / "model.safetensors", "pt"):  # reads what the file holds, and whether it has its full length
+            return ""
+    except VehicleError as error:
+        return str(error)
+    except (SafetensorError, OSError, ValueError) as error:
+        return f"{no_bundle(path)}: model.safetensors cannot be read ({str(error)[:200]})."
+
+
 def list_bundles(
     path: str | Path = "models",  # folder of runs
-) -> list[Path]:  # runs that hold a bundle, the newest first
-    "All bundles below `path`."
+) -> list[Path]:  # finished ones first, then unfinished ones, then broken ones; of each kind the newest first
+    "All bundles below `path`, the one that should answer first."
     path = Path(path)
     if not path.is_dir():
         return []
     runs = [p for p in path.iterdir() if (p / "model.safetensors").is_file() and (p / "config.json").is_file()]
-    return sorted(runs, key=lambda p: ((p / "model.safetensors").stat().st_mtime, p.name), reverse=True)
+    newest = sorted(runs, key=lambda p: ((p / "model.safetensors").stat().st_mtime, p.name), reverse=True)
+    return sorted(newest, key=lambda p: 2 if why_broken(p) else 0 if is_finished(p) else 1)
 
 
 def find_bundle(
     path: str | Path = "models",  # folder of runs, or a bundle itself
+    say=lambda text: print(text, file=sys.stderr),  # how to tell the user what was passed over
 ) -> Path:  # the bundle's folder
-    "The bundle at `path`, or the newest of those below it."
+    "The bundle at `path`, or of those below it the newest that is finished."
     path = Path(path)
     if (path / "config.json").is_file() or (path / "model.safetensors").is_file():
         return path
     bundles = list_bundles(path)
     if not bundles:
         raise VehicleError(f"There is no trained model in {path}. Train one with: accelerate launch -m vehicle_nb.train")
-    return bundles[0]
+    best = bundles[0]
+    time = (best / "model.safetensors").stat().st_mtime
+    for other in (p for p in bundles[1:] if (p / "model.safetensors").stat().st_mtime > time):
+        say(f"Passed over: {why_broken(other) or f'{other} is newer than {best}, but its training is not finished.'}")
+    if not why_broken(best) and not is_finished(best):
+        say(f"The training of {best} is not finished, and there is no finished model in {path}.")
+    return best
+
+# %% ../nbs/42_bundles.ipynb #5a1c70e8
+def how_to_use(
+    command: str,  # such as "vehicle_predict PICTURE"
+    path: str | Path,  # folder of the bundle
+) -> str:  # it can be typed as it stands
+    "The command for this bundle: it is named where another one would answer."
+    path = Path(path)
+    found = path.parent == Path("models") and path in list_bundles()[:1]
+    return command if found else f"{command} --bundle {shlex.quote(str(path))}"
+
+
+def how_to_open_page(
+    path: str | Path,  # folder of the bundle
+) -> str:  # it can be typed as it stands
+    "The command that opens the page with the models beside this one."
+    models = Path(path).parent
+    return f"{'' if models == Path('models') else f'VEHICLE_MODELS={shlex.quote(str(models))} '}streamlit run app.py"

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'write_whole', 'write_json', 'write_whole_folder', 'only_one', 'publish', 'rescue',
-           'overlap', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
+           'overlap', 'tell', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
            'keep_memory', 'house_style', 'take_fonts', 'show_images', 'jpeg']
 
 # %% ../nbs/11_core.ipynb #35803f60
 import ctypes
+import errno
 import io
 import json
 import logging
@@ -16,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import unicodedata
@@ -27,6 +29,8 @@ from pathlib import Path
 from fastcore.script import anno_parser
 from filelock import FileLock, Timeout
 from tqdm.std import tqdm as text_tqdm
+
+from . import stop_quietly
 
 # %% ../nbs/11_core.ipynb #fd548e5d
 class VehicleError(Exception):
@@ -151,19 +155,50 @@ def overlap(
     return a == b or a in b.parents or b in a.parents
 
 # %% ../nbs/11_core.ipynb #d9746463
+def tell(
+    text: str,  # a line for the user
+    end: str = "\n",  # what follows it
+    write=None,  # a function of `text` that prints it; None: `print`
+):
+    "Print at once, from work that is worth more than its words: where nobody reads them any more, it goes on in silence."
+    try:
+        write(text) if write else print(text, end=end, flush=True)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a closed pipe, a closed terminal
+            raise
+        _silence("nobody reads what this command prints any more; it goes on.")
+
+
+def _silence(why: str):
+    "Let what is still printed go nowhere, and say so to whoever may read the errors."
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with suppress(OSError):
+        print(why, file=sys.stderr, flush=True)
+
+
 def end_well(
     call,  # a function without parameters: what the command does; may return an exit code
     prog: str,  # the command's name, to begin its complaints with
 ):
-    "Run a command and leave the process: 0 done, 2 a user's mistake (or the error's own code), 130 Ctrl-C."
+    "Run a command and leave the process: 0 done, 2 a user's mistake (or the error's own code), 130 Ctrl-C, 141 nobody reads."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show (PYTHONUTF8=0 LC_ALL=C) is spelled out
+            stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is stop_quietly:  # the imports are done
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = call()
-    except VehicleError as error:
-        if str(error):  # of several processes one alone speaks
-            print(f"{prog}: {error}", file=sys.stderr)
         sys.stdout.flush()
-        sys.stderr.flush()
+    except VehicleError as error:
+        with suppress(OSError):
+            if str(error):  # of several processes one alone speaks
+                print(f"{prog}: {error}", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
         (os._exit if error.abrupt else sys.exit)(error.code)
+    except BrokenPipeError:  # `vehicle_data --demo | head -1`
+        _silence(f"{prog}: nobody reads what it prints any more: stopped.")
+        sys.exit(141)  # as the shell says of all commands that end so
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped.", file=sys.stderr)
         sys.exit(130)
@@ -177,9 +212,15 @@ def run_command(
 ):
     "Parse `argv` as `func`'s parameters, call it, and leave the process as `end_well` does."
     prog = prog or f"vehicle_{func.__name__}"
-    args = vars(anno_parser(func, prog=prog).parse_args(argv))
-    args = {name: value for name, value in args.items() if name not in ("pdb", "xtra")}
-    end_well(lambda: func(**args), prog)
+
+    def call():
+        try:
+            args = vars(anno_parser(func, prog=prog).parse_args(argv))
+        finally:
+            sys.stdout.flush()  # of the help
+        return func(**{name: value for name, value in args.items() if name not in ("pdb", "xtra")})
+
+    end_well(call, prog)
 
 # %% ../nbs/11_core.ipynb #5a39191e
 def in_notebook() -> bool:

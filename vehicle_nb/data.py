@@ -12,7 +12,9 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +104,9 @@ def class_folders(
     classes = _subfolders(path)
     for name in classes:
         if path_text(name) != name:
+            if sys.getfilesystemencoding() != "utf-8":  # PYTHONUTF8=0 LC_ALL=C
+                how = "Set the variable PYTHONUTF8=1, then run the same command again"
+                raise VehicleError(f"This terminal's locale has no letters for the folder name {path_text(name)} in {path}. {how}.")
             raise VehicleError(f"The folder name {path_text(name)} in {path} is not valid UTF-8. Rename the folder.")
         if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):  # it would break every table and every line that names it
             raise VehicleError(f"The folder name {name!r} in {path} holds a tab, a line break or the like. Rename the folder.")
@@ -318,7 +323,7 @@ def _report(dest: Path, there: bool, skipped: int) -> str:
     if skipped:
         lines.append(f"{skipped:,} others were left out: links, hidden files, and what could not be read.")
     lines += _hints(dest)
-    place = "" if dest == Path("data/raw") else f" {dest}"
+    place = "" if dest == Path("data/raw") else f" {shlex.quote(str(dest))}"
     return "\n".join([*lines, f"Next: vehicle_explore{place} (look at them), then vehicle_preprocess{place}"])
 
 # %% ../nbs/00_data.ipynb #87239d52

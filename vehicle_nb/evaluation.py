@@ -10,7 +10,7 @@ __all__ = ['own_set', 'evaluate', 'vehicle_evaluate', 'Answers', 'calibration_er
            'shared_classes', 'speed', 'where_it_looked', 'figure_svg', 'image_uri', 'report_page']
 
 # %% ../nbs/07_evaluation.ipynb #ccad7377
-import os
+import shlex
 import time
 from pathlib import Path
 
@@ -23,13 +23,14 @@ from vehicle_nb.answers import (
     plot_coverage, plot_per_class, plot_reliability, plot_top_losses, predictions_table, reliability_table, some_right, top_losses,
     wilson,
 )
+from .bundles import how_to_open_page, how_to_use, told_set
 from .core import VehicleError, in_notebook, keep_memory, run_command, write_json, write_whole_folder
 from vehicle_nb.examination import (
     ROUGH, collect, heat_overlay, last_feature_map, plot_robustness, predict_probs, robustness, shared_classes, speed,
     where_it_looked,
 )
 from .loading import read_config, to_input
-from .model import find_bundle, read_bundle_config
+from .model import find_bundle
 from .report_page import figure_svg, image_uri, report_page, share_text
 from .strangers import load_strangers, meet_strangers, stranger_figures
 
@@ -45,10 +46,13 @@ def own_set(
     bundle: str | Path,  # run folder
 ) -> str:  # its folder as the bundle tells it, or `data/processed` where that is gone
     "The processed set that a bundle was trained on."
-    told = read_bundle_config(bundle).get("data")
-    way = told.get("processed") if isinstance(told, dict) else None
-    path = os.path.normpath(Path(bundle) / way) if isinstance(way, str) else "data/processed"
-    return path if (Path(path) / "config.json").is_file() else "data/processed"
+    path = told_set(bundle)
+    if path and (Path(path) / "config.json").is_file():
+        return path
+    if path and not Path("data/processed/config.json").is_file():
+        again = shlex.join(["vehicle_evaluate", "--bundle", str(bundle), "--processed", "FOLDER"])
+        raise VehicleError(f"There is no processed set in {path}, on which {bundle} was trained. If it has moved, say where it is: {again}")
+    return "data/processed"
 
 
 def evaluate(
@@ -165,7 +169,9 @@ def vehicle_evaluate(
     for note in report["notes"]:
         print(f"  Note: {note}")
     print(f"\nThe report with all of this in pictures: {report['path'] / 'index.html'}")
-    print("Next, open the page: streamlit run app.py   or ask about a picture of yours: vehicle_predict PICTURE.jpg")
+    used = find_bundle(bundle or "models", say=lambda text: None)
+    ask = how_to_use("vehicle_predict PICTURE.jpg", used)
+    print(f"Next, open the page: {how_to_open_page(used)}   or ask about a picture of yours: {ask}")
 
 # %% ../nbs/07_evaluation.ipynb #a154d7ba
 #| eval: false

@@ -10,6 +10,7 @@ __all__ = ['summary', 'explore', 'ANSWERS_FILE', 'Audit', 'audit', 'decide', 're
 # %% ../nbs/01_exploration.ipynb #a67548b4
 import hashlib
 import json
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -99,8 +100,8 @@ def explore(
     if show_progress:
         print(summary(found, suspects))
         print(strangers(told, found.table["path"], dest / "answers.csv"), end="")
-        raw_word = "" if Path(raw) == Path("data/raw") else f" {raw}"
-        answers = "" if dest / "answers.csv" == Path(ANSWERS_FILE) else f" --answers {dest / 'answers.csv'}"
+        raw_word = "" if Path(raw) == Path("data/raw") else f" {shlex.quote(str(raw))}"
+        answers = "" if dest / "answers.csv" == Path(ANSWERS_FILE) else f" --answers {shlex.quote(str(dest / 'answers.csv'))}"
         print(f"The report: {page}\nNext: look at it, answer what it asks, then: vehicle_preprocess{raw_word}{answers}")
     return page
 

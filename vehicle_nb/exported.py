@@ -7,6 +7,7 @@ __all__ = ['ONNX_FILE', 'ONNX_OUTPUTS', 'INT8_LOSES', 'fold', 'OnnxNetwork', 'ex
 
 # %% ../nbs/41_onnx.ipynb #b4f82109
 import logging
+import shlex
 import tempfile
 import warnings
 from hashlib import sha256
@@ -139,7 +140,7 @@ def read_onnx(
     config: dict,  # of `read_bundle_config`
 ) -> OnnxNetwork:
     "The network of a bundle's ONNX file, if it fits the bundle."
-    path, again = bundle / ONNX_FILE, f"Write it with: vehicle_export --bundle {bundle} --onnx"
+    path, again = bundle / ONNX_FILE, f"Write it with: vehicle_export --bundle {shlex.quote(str(bundle))} --onnx"
     _optional("onnxruntime")
     try:
         network = OnnxNetwork(path.read_bytes())

@@ -356,7 +356,8 @@ def _print_data(answers: Iterator[Prediction], total: int, top: int, as_csv: boo
     if as_csv:
         to_csv(answers, sys.stdout, top)
     else:
-        print(json.dumps([a.to_dict(top) for a in answers], indent=2, ensure_ascii=False))
+        letters = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")  # else JSON's own way to spell them
+        print(json.dumps([a.to_dict(top) for a in answers], indent=2, ensure_ascii=not letters))
     return answers
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import mmap
 import os
+import shlex
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -43,7 +44,7 @@ def read_config(
         return config
     except FileNotFoundError:
         raise VehicleError(
-            f"{processed} holds no processed pictures. Make them with: vehicle_preprocess RAW_FOLDER --dest {processed}"
+            f"{processed} holds no processed pictures. Make them with: vehicle_preprocess RAW_FOLDER --dest {shlex.quote(str(processed))}"
         ) from None
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise VehicleError(f"{path} cannot be used ({error}). Run vehicle_preprocess again.") from None

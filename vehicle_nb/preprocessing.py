@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -293,7 +294,7 @@ def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
         missing = [split for split in SPLITS if not config["counts"][split][name]]
         if missing:
             lines.append(f"The class {name} has too few different pictures: none of it is left to {' or '.join(missing)}.")
-    processed = "" if dest == Path("data/processed") else f" --processed {dest}"
+    processed = "" if dest == Path("data/processed") else f" --processed {shlex.quote(str(dest))}"
     return "\n".join([*lines, f"Next: accelerate launch -m vehicle_nb.train{processed}"])
 
 # %% ../nbs/02_preprocessing.ipynb #7513c61d

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['RAW', 'train_epoch', 'standard_error', 'end_epoch', 'finish', 'fit', 'time_epoch', 'epochs_within', 'find_data',
-           'prepare_run', 'describe', 'conclude', 'train']
+           'free_options', 'prepare_run', 'describe', 'conclude', 'nothing_left', 'train']
 
 # %% ../nbs/05_training.ipynb #c6190621
-import json
 import math
 import signal
 import time
@@ -20,18 +19,21 @@ import numpy as np
 import torch.nn.functional as F
 from accelerate import Accelerator
 
+from .bundles import how_to_open_page, how_to_use, is_finished, read_bundle_config
 from vehicle_nb.checkpoints import (
-    bundle_config, check_same_set, choose_run, list_checkpoints, load_checkpoint, save_checkpoint, start_run, write_history,
+    bundle_config, find_set, hold_run, list_checkpoints, load_checkpoint, read_settings, save_checkpoint, start_run, still_there,
+    write_history,
 )
 from .confidence import fit_temperature, learn_limits
-from .core import VehicleError, in_notebook, keep_memory, progress, run_command
+from .core import VehicleError, in_notebook, keep_memory, progress, run_command, tell
 from .data import disk_errors
 from .demo import make_demo
 from .loading import read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
 from vehicle_nb.processes import (
-    Interrupted, StopRequest, not_obeyed, rank_0, said_once, same_everywhere, same_options, share_threads, start_processes, together,
+    Interrupted, StopRequest, how_to_resume, not_obeyed, rank_0, said_once, same_everywhere, same_options, share_threads, start_processes,
+    task_alone, together,
 )
 from .recipe import Settings, check_options, choose_epochs, complete, overruled, train_size
 from .trainer import Trainer, all_sums, can_compile, check_smallest, own_sums, predict_split, teach_head, train_step
@@ -98,23 +100,30 @@ def end_epoch(
     state.best = max(state.best, val_accuracy)
     if val_accuracy >= state.best - standard_error(state.best, len(labels)):
         state.best_epoch = state.epoch
-        if trainer.main:
-            save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer))
+        rank_0(trainer.accelerator, partial(_keep, trainer))
     state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, [], 0.0
     save_checkpoint(trainer)
     if trainer.main:
         write_history(trainer)
     if not bar.disable:
-        bar.write(
+        line = (
             f"epoch {row['epoch']:3}/{s.epochs}  train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:6.1%}   "
             f"val loss {val_loss:.3f} accuracy {val_accuracy:6.1%}   {row['pictures_per_second']:.0f} pictures/s"
         )
+        tell(line, write=bar.write)
     accuracies = [row["val_accuracy"] for row in state.history]
     return bool(s.patience) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= s.patience
+
+
+def _keep(trainer: Trainer):
+    "Save the averaged model as it is now as the run's bundle."
+    still_there(trainer.path)
+    save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer))
 
 # %% ../nbs/05_training.ipynb #d61235e2
 def finish(
     trainer: Trainer,  # the run
+    finished: bool = True,  # has it come to its end? One that was stopped early has not: it can go on
 ) -> dict:  # metrics of the best model
     "Load the best model, make its confidence honest, test it once, and write the final bundle."
     acc = trainer.accelerator
@@ -132,7 +141,8 @@ def finish(
         train, val = (trainer.loaders[split].dataset for split in ("train", "val"))
         memory, score, threshold = learn_limits(trainer.ema.module, train, val, trainer.settings.input_size)
         more = {"temperature": temperature, "unknown_score": score, "unknown_threshold": threshold, "metrics": metrics}
-        save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer, **more), memory)
+        still_there(trainer.path)
+        save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer, finished, **more), memory)
 
     rank_0(acc, write)
     return metrics
@@ -155,8 +165,8 @@ def fit(
             train_epoch(trainer, bar)
             if state.step < trainer.steps:  # somebody asked to stop
                 save_checkpoint(trainer)
-                if state.best_epoch < 0 and trainer.main:  # stopped before the first validation: what there is, is the best there is
-                    save_bundle(trainer.path, trainer.ema.module, bundle_config(trainer))
+                if state.best_epoch < 0:  # stopped before the first validation: what there is, is the best there is
+                    rank_0(trainer.accelerator, partial(_keep, trainer))
                 return trainer.stopping()
             if end_epoch(trainer, bar):
                 break
@@ -220,6 +230,13 @@ def find_data(
     preprocess(raw, processed)
 
 # %% ../nbs/05_training.ipynb #66f1bc99
+def free_options(
+    kept: dict,  # settings of a run
+) -> dict:
+    "Those of its settings that may be others when it goes on: they do not change what it learns."
+    return {name: kept[name] for name in ("processed", "threads") if name in kept}
+
+
 def prepare_run(
     options: dict,  # what the user chose, by the names of `Settings`
     path: Path,  # folder of the run: a new one, or one with checkpoints
@@ -228,14 +245,16 @@ def prepare_run(
     say,  # how to tell the user
 ) -> Trainer:  # ready for its next step
     "A new run, or an old one that goes on where its newest checkpoint stands."
-    kept = rank_0(acc, lambda: json.loads((path / "settings.json").read_text()) if list_checkpoints(path) else {})
+    kept = rank_0(acc, lambda: read_settings(path) if list_checkpoints(path) else {})
+    where = options["processed"]
     if kept:
-        say(overruled(options, kept), end="")
+        say(overruled(options | free_options(kept), kept), end="")
         options = kept
-    rank_0(acc, lambda: find_data(options["processed"], raw, say))
-    same_everywhere(acc, options["processed"])
+    if not kept or (kept["processed"] == where == Settings.processed and Path(raw).is_dir()):
+        rank_0(acc, lambda: find_data(where, raw, say))
     if kept:
-        check_same_set(Settings(**options), path)
+        options = kept | {"processed": rank_0(acc, lambda: find_set(kept, path, where, acc.num_processes))}
+    same_everywhere(acc, options["processed"])
     settings = complete(Settings(**options), acc.device)
     same_options(acc, asdict(settings))  # what was left open depends on the device
     if settings.compile:
@@ -277,19 +296,32 @@ def describe(
 
 def conclude(
     metrics: dict,  # from `finish`
+    processes: int = 1,  # so many have trained
 ) -> str:
     "The result, where it lies, and what to type next."
     run = Path(metrics["run"])
-    elsewhere = "" if str(run.parent) == "models" else f" --models {run.parent}"
-    bundle = "" if not elsewhere else f" --bundle {run}"
-    stopped = f"Stopped. Go on with: accelerate launch -m vehicle_nb.train --resume --run_name {run.name}{elsewhere}\n"
+    stopped = f"Stopped. {how_to_resume(run, processes)}\n"
     right = round(metrics["test_accuracy"] * metrics["test_pictures"])
     return (
         f"{stopped if metrics['stopped'] else ''}"
         f"Test accuracy {metrics['test_accuracy']:.1%} ({right} of {metrics['test_pictures']} pictures), "
         f"with the weights of epoch {metrics['epoch']}. The bundle lies in {metrics['run']}\n"
-        f"Next: vehicle_evaluate{bundle}   or: vehicle_predict PICTURE{bundle}   or: streamlit run app.py"
+        f"Next: {how_to_use('vehicle_evaluate', run)}   or: {how_to_use('vehicle_predict PICTURE', run)}   or: {how_to_open_page(run)}"
     )
+
+
+def nothing_left(
+    path: Path,  # folder of the run
+    options: dict,  # what the user chose, by the names of `Settings`
+) -> dict:  # metrics where the run is finished, else empty
+    "What a finished run has reached, instead of going on with it; `VehicleError` where the user wants something else of it."
+    if not (list_checkpoints(path) and (path / "model.safetensors").is_file() and is_finished(path)):
+        return {}
+    kept = read_settings(path)
+    if other := overruled(options | free_options(kept), kept):
+        raise VehicleError(f"{path} is finished, after the {kept['epochs']} epochs that it was planned for. {other.strip()}")
+    found = read_bundle_config(path)["metrics"]
+    return found | {"run": str(path), "stopped": False}
 
 # %% ../nbs/05_training.ipynb #e6632458
 def train(
@@ -326,7 +358,7 @@ def train(
     seed: int = 42,  # seed of the weights, the order and the augmentation
     threads: int = 0,  # CPU threads of a process; 0 shares the cores
     peer_timeout: int = 600,  # seconds that a process waits in a step for the others before it gives them up
-    resume: bool = False,  # go on with the run of this name, or with the newest
+    resume: bool = False,  # go on with the run of this name, or with the newest that is not finished
     quiet: bool = False,  # print nothing
 ) -> dict:  # metrics, and the run's path
     "Train a network on the processed pictures and leave a bundle in models/; alone, or one of many processes."
@@ -335,23 +367,26 @@ def train(
     check_options(options)
     if threads < 0 or peer_timeout < 1:
         raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to share the cores) or more; 1 second or more.")
+    task_alone()
     share_threads(threads)
     keep_memory()
     acc = start_processes(peer_timeout)
     same_options(acc, given)
-    say = partial(print, flush=True) if acc.is_main_process and not quiet else (lambda *_, **__: None)
-    path = rank_0(acc, lambda: choose_run(models, run_name, arch, resume))
-    with together(acc, path), disk_errors(path):
+    say = tell if acc.is_main_process and not quiet else (lambda *_, **__: None)
+    with hold_run(acc, models, run_name, arch, resume) as path, together(acc, path), disk_errors(path):
+        if resume and (done := rank_0(acc, lambda: nothing_left(path, options))):
+            say(f"{path} is finished: nothing is left to train.\n{conclude(done)}")
+            return done
         trainer = prepare_run(options, path, raw, acc, say)
         say(not_obeyed() + describe(trainer))
         s, state = trainer.settings, trainer.state
         if s.weights and s.head_epochs and not state.epoch + state.step and find_head(trainer.ema.module):
             teach_head(trainer, quiet)
         stopped = fit(trainer, quiet)
-        if stopped == signal.SIGTERM:
-            raise said_once(acc, f"told to stop; the run is saved. Go on with: --resume --run_name {path.name}", Interrupted)
-        metrics = finish(trainer) | {"run": str(path), "stopped": bool(stopped)}
-    say(conclude(metrics))
+        if stopped not in (0, signal.SIGINT):  # little time is left: nothing is tested
+            raise said_once(acc, f"told to stop; the run is saved. {how_to_resume(path, acc.num_processes)}", Interrupted)
+        metrics = finish(trainer, not stopped) | {"run": str(path), "stopped": bool(stopped)}
+    say(conclude(metrics, acc.num_processes))
     return metrics
 
 # %% ../nbs/05_training.ipynb #b33b2d6b
