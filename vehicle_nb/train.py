@@ -30,7 +30,9 @@ from .demo import make_demo
 from .loading import read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
-from .processes import Interrupted, StopRequest, rank_0, said_once, same_everywhere, share_threads, start_processes, together
+from vehicle_nb.processes import (
+    Interrupted, StopRequest, choose_threads, rank_0, said_once, same_everywhere, share_threads, start_processes, together,
+)
 from .recipe import Settings, check_options, choose_epochs, complete, overruled, train_size
 from .trainer import Trainer, all_sums, own_sums, predict_split, teach_head, train_step
 
@@ -228,12 +230,13 @@ def prepare_run(
     "A new run, or an old one that goes on where its newest checkpoint stands."
     kept = rank_0(acc, lambda: json.loads((path / "settings.json").read_text()) if list_checkpoints(path) else {})
     if kept:
-        say(overruled(options, kept), end="")
-        options = kept
+        say(overruled(options | {"threads": 0}, kept), end="")
+        options = kept | {"threads": options.get("threads") or kept.get("threads", 0)}
     rank_0(acc, lambda: find_data(options["processed"], raw, say))
     same_everywhere(acc, options["processed"])
     if kept:
         check_same_set(Settings(**options), path)
+    options = options | {"threads": choose_threads(acc, options.get("threads", 0))}
     settings = complete(Settings(**options), acc.device)
     trainer = Trainer(settings, path, acc)
     if min(trainer.sampler.sizes()) < 2 * acc.num_processes > 2:
@@ -261,11 +264,12 @@ def describe(
     parameters = sum(p.numel() for p in trainer.ema.module.parameters())
     steps = "1 step" if trainer.steps == 1 else f"{trainer.steps} steps"
     processes = "1 process" if acc.num_processes == 1 else f"{acc.num_processes} processes"
+    threads = "1 thread" if s.threads == 1 else f"{s.threads} threads"
     return (
         f"{s.arch} ({parameters / 1e6:.1f} million parameters) learns {len(trainer.classes)} classes from {sizes['train']} pictures "
         f"({sizes['val']} to validate, {sizes['test']} to test).\n"
         f"{s.epochs} epochs of {steps} at {s.input_size}×{s.input_size} in {s.precision}, "
-        f"{processes} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
+        f"{processes} of {threads} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
     )
 
 
@@ -318,7 +322,7 @@ def train(
     save_every: int = 0,  # checkpoint every so many steps, besides each epoch's end; 0 for epochs alone
     keep: int = 2,  # checkpoints kept
     seed: int = 42,  # seed of the weights, the order and the augmentation
-    threads: int = 0,  # CPU threads of a process; 0 shares the cores
+    threads: int = 0,  # CPU threads of a process; 0 tries which number is the quickest
     peer_timeout: int = 600,  # seconds that a process waits in a step for the others before it gives them up
     resume: bool = False,  # go on with the run of this name, or with the newest
     quiet: bool = False,  # print nothing
@@ -328,7 +332,7 @@ def train(
     options = {f.name: given[f.name] for f in fields(Settings) if f.name in given}
     check_options(options)
     if threads < 0 or peer_timeout < 1:
-        raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to share the cores) or more; 1 second or more.")
+        raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to choose for me) or more; 1 second or more.")
     share_threads(threads)
     keep_memory()
     acc = start_processes(peer_timeout)
