@@ -30,11 +30,12 @@ from torch import nn
 
 from .confidence import Judge, known_score
 from .core import VehicleError, in_notebook, keep_memory, progress, run_command, spaced, take_fonts
-from .data import BadImage, walk_folder
+from .data import BadImage, cpu_count, walk_folder
 from .exported import ONNX_FILE, export_onnx, fold, read_onnx
 from .fetch import array_to_image, fetch_picture, is_url, load_image, picture_name
 from .loading import to_input
 from .model import find_bundle, load_bundle, read_bundle_config
+from .pool import given_threads, limit_threads, quickest_threads
 from .preprocessing import fit_image
 
 # %% ../nbs/08_inference.ipynb #eac4c133
@@ -100,6 +101,7 @@ class Predictor:
         if backend == "onnx" and device not in (None, "cpu"):
             raise VehicleError(f"The ONNX file runs on the processor, not on {device!r}. Leave the device out.")
         self.backend, self.device = backend, _device("cpu" if backend == "onnx" else device)
+        limit_threads()
         self.path = find_bundle(bundle if bundle is not None else "models")
         if backend == "onnx":
             self.config = read_bundle_config(self.path)
@@ -197,7 +199,7 @@ def predict_many(
         images = [images]
     batch_size = max(1, batch_size)
     jobs: deque = deque()  # (name, future) in order; never more than two batches ahead
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(workers or min(8, cpu_count())) as pool:
         for number, image in enumerate(images, 1):
             name = picture_name(image, number)
             jobs.append((name, pool.submit(_read_one, self, image, name)))
@@ -331,6 +333,8 @@ def predict_pictures(
         keep_memory()
     predictor = Predictor(bundle, device, backend)
     top = min(max(1, top), len(predictor.classes))
+    if len(sources) > 100 and predictor.device.type == "cpu" and not given_threads():  # a short trial pays
+        torch.set_num_threads(quickest_threads(torch.get_num_threads()))
     answers = predictor.predict_many(sources, batch_size)
     try:
         answers = _print_data(answers, len(sources), top, csv) if json or csv else _print_text(answers, sources, top)

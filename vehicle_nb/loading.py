@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .augment import Augment, Mix, to_input, uniform
 from .core import VehicleError, progress
+from .pool import cpu_count
 from .splitting import SPLITS
 
 # %% ../nbs/03_loading.ipynb #0ae17582
@@ -118,7 +119,7 @@ def _write_pixels(files: list[Path], path: Path, shape: tuple, desc: str, quiet:
     os.close(handle)
     try:
         # Threads suffice: Pillow lets go of the interpreter's lock while it decodes.
-        with open(part, "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with open(part, "wb") as file, ThreadPoolExecutor(cpu_count()) as pool:
             np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             with progress(desc=desc, total=len(files), disable=True if quiet else None) as bar:
                 for start in range(0, len(files), 64):  # in pieces, so that the memory does not grow with the set

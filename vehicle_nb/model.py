@@ -9,6 +9,9 @@ __all__ = ['OWN_ARCH', 'BANDS', 'conv_norm', 'ResidualBlock', 'VehicleCNN', 'Res
            'read_bundle_config', 'save_bundle']
 
 # %% ../nbs/04_model.ipynb #fa6598b7
+import re
+from argparse import Namespace
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -19,6 +22,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from vehicle_nb.bundles import (
     FORMAT, MEMORY, SCORES, find_bundle, list_bundles, no_bundle, read_bundle_config, read_weights, save_bundle,
@@ -94,11 +98,15 @@ class VehicleCNN(nn.Module):
 
 # %% ../nbs/04_model.ipynb #658bf7e3
 class Rescale(nn.Module):
-    "From [-1, 1] to the range that ImageNet models were trained on."
+    "From [-1, 1] to the range that a pretrained network expects."
 
-    def __init__(self):
+    def __init__(
+        self,
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),  # of each colour, from 0 to 1; ImageNet's, which nearly all networks use
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),  # deviation of each colour
+    ):
         super().__init__()
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        mean, std = torch.tensor(mean), torch.tensor(std)
         # ((x + 1) / 2 - mean) / std, written as one product and one sum
         self.register_buffer("scale", (0.5 / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", ((0.5 - mean) / std).view(1, 3, 1, 1), persistent=False)
@@ -134,7 +142,8 @@ def create_model(
         if weights == "torchvision":
             raise VehicleError(f"torchvision has no weights for {OWN_ARCH}. Leave --weights out, or choose another --arch.")
     elif arch in list_archs():
-        model = nn.Sequential(Rescale(), _torchvision_model(arch, num_classes, weights == "torchvision"))
+        expected = torchvision.models.get_model_weights(arch).DEFAULT.transforms()  # efficientnet_v2_l has a range of its own
+        model = nn.Sequential(Rescale(expected.mean, expected.std), _torchvision_model(arch, num_classes, weights))
     else:
         raise VehicleError(unknown_arch(arch))
     if weights not in (None, "", "torchvision"):
@@ -142,24 +151,33 @@ def create_model(
     return model.to(memory_format=torch.channels_last)
 
 # %% ../nbs/04_model.ipynb #e0b98eff
-def _torchvision_model(arch: str, num_classes: int, pretrained: bool) -> nn.Module:
-    "A torchvision model with `num_classes` outputs."
-    # These two have extra outputs for training only, which our loop does not use.
-    extra = {"aux_logits": False, "init_weights": True} if arch in ("googlenet", "inception_v3") else {}
+def _torchvision_model(arch: str, num_classes: int, weights: str | Path | None) -> nn.Module:
+    "A torchvision model with `num_classes` outputs; pretrained where `weights` says so."
+    # These two have extra outputs for training only, which our loop does not use, and a range of their own, which they make inside.
+    odd = arch in ("googlenet", "inception_v3")
+    extra = {"aux_logits": False, "init_weights": not weights, "transform_input": True} if odd else {}
     model = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **extra)
-    if not pretrained:
+    if weights != "torchvision":
         return model
     try:
         known = torchvision.models.get_model_weights(arch).DEFAULT.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # whatever the network or a broken file in the cache may do
         raise VehicleError(
             f"The weights of {arch} could not be downloaded ({error}). Without a network, give a local file: "
             "--weights FILE.safetensors, or train from scratch: leave --weights out."
         ) from None
-    _copy_matching(model, known, arch)
+    _copy_matching(model, [known], f"The file of weights for {arch}")
     return model
 
 # %% ../nbs/04_model.ipynb #656db54d
+# Names in files that are older than the network: torchvision's own loaders rename them, too (`densenet.py`, `vision_transformer.py`).
+_RENAMED = (
+    (r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."), (r"\bmlp\.linear_1\.", "mlp.0."), (r"\bmlp\.linear_2\.", "mlp.3."),
+    (r"_orig_mod\.", ""),  # what torch.compile puts before a name, or into it
+)  # fmt: skip
+_LEFT_OUT = ("aux1.", "aux2.", "AuxLogits.")  # extra outputs, which `create_model` leaves out
+
+
 def load_weights(
     model: nn.Module,  # the model to fill
     path: str | Path,  # `.safetensors`, or a PyTorch file that holds a `state_dict` (read without running code)
@@ -169,40 +187,76 @@ def load_weights(
     if not path.is_file():
         raise VehicleError(f'There is no file of weights {path}. Give a file that exists, or --weights "torchvision" to download.')
     try:
-        if path.suffix == ".safetensors":
-            known = load_file(path)
-        else:
-            known = torch.load(path, map_location="cpu", weights_only=True)
-            known = known.get("model", known.get("state_dict", known))
-        assert all(isinstance(value, Tensor) for value in known.values())
+        with torch.serialization.safe_globals([Namespace]):  # the options of a training program: mere values
+            safe = path.suffix.lower() == ".safetensors"
+            tables = _tables(load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True))
+        if not tables:
+            raise ValueError("no tensors")
     except Exception as error:  # whatever the reader stumbles over, the file is not what it should be
-        raise VehicleError(f"{path} is no file of weights ({type(error).__name__}). It must be .safetensors or a state_dict.") from None
-    core = model[1] if isinstance(model, nn.Sequential) and isinstance(model[0], Rescale) else model
-    _copy_matching(core, {name.removeprefix("module."): value for name, value in known.items()}, path)
-
-
-def _copy_matching(model: nn.Module, known: dict[str, Tensor], source):
-    "Copy the tensors of `known` that fit; only the model's last layer may stay without."
-    own = model.state_dict()
-    # A file saved from a model with `Rescale` in front carries the number 1 before each name.
-    if not own.keys() & known.keys():
-        known = {name.removeprefix("1."): value for name, value in known.items()}
-    fitting = {name: value for name, value in known.items() if name in own and own[name].shape == value.shape}
-    head = _head_names(model)
-    missing = [name for name in own if name not in fitting and name not in head]
-    if missing:
         raise VehicleError(
-            f"{source} does not fit this architecture: {len(missing)} of {len(own)} tensors are missing or of another shape, "
-            f"{missing[0]} for one. Choose the --arch that the weights were made for."
+            f"{path} is no file of weights ({type(error).__name__}). It must be .safetensors or a state_dict, as "
+            "torch.save(model.state_dict(), FILE) writes it."
+        ) from None
+    core = model[1] if isinstance(model, nn.Sequential) and isinstance(model[0], Rescale) else model
+    _copy_matching(core, tables, path)
+
+
+def _tables(found) -> list[dict[str, Tensor]]:
+    "Every dictionary of tensors in what a file holds, however deep."
+    if not isinstance(found, dict):
+        return []
+    own = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    return [own] * bool(own) + [table for value in found.values() for table in _tables(value)]
+
+
+def _copy_matching(model: nn.Module, tables: list[dict[str, Tensor]], source):
+    "Copy that table of tensors which fits; only the model's last layer may stay without."
+    own = model.state_dict()
+    table, missing, strange = min((_compare(model, own, table) for table in tables), key=lambda found: len(found[1] + found[2]))
+    if missing or strange:
+        most = f"{len(missing)} of {len(own)} tensors are missing or of another shape" if missing else ""
+        most = most or f"{len(strange)} tensors in it have no place in this network"
+        raise VehicleError(
+            f"{source} does not fit this architecture: {most}, {(missing or strange)[0]} for one. "
+            "Choose the --arch that the weights were made for."
         )
-    model.load_state_dict(fitting, strict=False)
+    for name, value in table.items():  # not `load_state_dict`: mnasnet's asks for a version, which few files hold
+        own[name].copy_(value)
+
+# %% ../nbs/04_model.ipynb #656db54e
+def _compare(model: nn.Module, own: dict[str, Tensor], table: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    "The tensors that fit, by the model's names; the model's names that find none; the names that have no place."
+    for old, new in _RENAMED:
+        table = {re.sub(old, new, name): value for name, value in table.items()}
+    # Frames around the network put words such as `module.` before all its names: what stands before the first name tells which.
+    first = next(iter(own))
+    frames = [name.removesuffix(first) for name in table if f".{name}".endswith(f".{first}")]
+    frame = max(frames, key=lambda words: sum(words + name in table for name in own), default="")
+    table = {name.removeprefix(frame): value for name, value in table.items() if name.startswith(frame)}
+    table = _resize_positions(model, table)
+    kind = lambda name, value: (value.shape, value.is_floating_point() or not own[name].is_floating_point())  # noqa: E731
+    fitting = {name: value for name, value in table.items() if name in own and kind(name, value) == kind(name, own[name])}
+    head = _head(model)
+    # The counter of a batch normalisation does nothing in these networks, and old files lack it.
+    free = lambda name: name.startswith(head) or name.endswith("num_batches_tracked")  # noqa: E731
+    missing = [name for name in own if name not in fitting and not free(name)]
+    strange = [name for name in table if name not in own and not free(name) and not name.startswith(_LEFT_OUT) and name != MEMORY]
+    return fitting, missing, strange
 
 
-def _head_names(model: nn.Module) -> set[str]:
-    "Names of the tensors behind the features: those of the last layers that have weights."
-    children = [(name, child) for name, child in model.named_children() if any(True for _ in child.parameters())]
-    name, child = children[-1]
-    return {f"{name}.{inner}" for inner in child.state_dict()}
+def _resize_positions(model: nn.Module, table: dict[str, Tensor]) -> dict[str, Tensor]:
+    "A vision transformer knows places by a table; one that was made for larger pictures is scaled, as torchvision does it."
+    name = "encoder.pos_embedding"
+    if name not in table or not hasattr(model, "image_size"):
+        return table
+    with suppress(ValueError, RuntimeError):  # no such table: then its shape will not fit
+        return interpolate_embeddings(model.image_size, model.patch_size, table | {name: table[name].float()})
+    return table
+
+
+def _head(model: nn.Module) -> str:
+    "What the names behind the features begin with: those of the last layers that have weights."
+    return [f"{name}." for name, child in model.named_children() if any(True for _ in child.parameters())][-1]
 
 # %% ../nbs/04_model.ipynb #19be52f0
 def find_head(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FREE', 'PLUGINS', 'SUPPORTED', 'said_once', 'rank_0', 'Interrupted', 'StopRequest', 'leave_terminal', 'how_to_resume',
-           'same_everywhere', 'together', 'same_options', 'share_threads', 'on_cpu', 'usable_gpus', 'enough_gpus',
-           'no_plugins', 'not_obeyed', 'task_alone', 'fresh_store', 'form_group', 'start_processes']
+           'same_everywhere', 'together', 'same_options', 'share_threads', 'choose_threads', 'on_cpu', 'usable_gpus',
+           'enough_gpus', 'no_plugins', 'not_obeyed', 'task_alone', 'fresh_store', 'form_group', 'start_processes']
 
 # %% ../nbs/33_processes.ipynb #3243cd45
 import hashlib
@@ -33,6 +33,7 @@ from accelerate.utils import (
 
 import vehicle_nb
 from .core import VehicleError
+from .pool import cpu_count, given_threads, quickest_threads
 
 # %% ../nbs/33_processes.ipynb #7cdee844
 def said_once(
@@ -199,14 +200,25 @@ def _who_has(name: str, found: list[dict]) -> str:
 
 # %% ../nbs/33_processes.ipynb #84b27f97
 def share_threads(
-    threads: int,  # threads a process; 0 shares the cores among this machine's processes
-):
+    threads: int = 0,  # threads a process; 0 takes those of OMP_NUM_THREADS, or shares the cores among this machine's processes
+) -> int:  # the threads that this process computes with now
     "Let each process compute on its share of the cores (`accelerate launch` alone would leave one thread to each)."
-    if not threads:
-        cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1 << 16)
+    if not (threads := threads or given_threads()):
+        cores = min(psutil.cpu_count(logical=False) or 1 << 16, cpu_count())
         threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else Accelerate sets it to 1, and says so
     torch.set_num_threads(threads)
+    return threads
+
+
+def choose_threads(
+    accelerator: Accelerator,  # knows the device, the rank and the other processes
+    threads: int = 0,  # threads a process; 0 chooses: those of OMP_NUM_THREADS, or what a short trial finds the quickest
+) -> int:  # the same on every rank
+    "Settle with how many threads each process of a run computes: on a busy machine fewer are quicker."
+    most = share_threads(threads)
+    if not threads and not given_threads() and most > 1 and accelerator.device.type == "cpu":
+        most = quickest_threads(most)
+    return share_threads(rank_0(accelerator, lambda: most))
 
 # %% ../nbs/33_processes.ipynb #d4d751d5
 def on_cpu() -> bool:
@@ -360,7 +372,9 @@ def start_processes(
     # `share_statistics` does better than rank 0 sending its own to all.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # its successor is not in Accelerate yet
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb)
-    cpu = on_cpu()
+    # On a CPU it sets a number of threads of its own where OMP_NUM_THREADS is not set, and says so: ours stays.
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+    cpu, threads = on_cpu(), torch.get_num_threads()
     try:
         with _own_settings(cpu):
             acc = Accelerator(mixed_precision="no", cpu=cpu, dynamo_backend="no", kwargs_handlers=[waiting, wrapping])
@@ -371,4 +385,5 @@ def start_processes(
     # All Accelerators of a program share the settings of the first.
     if acc is None or acc.state.dynamo_plugin.backend != DynamoBackend.NO or acc.distributed_type not in SUPPORTED:
         raise VehicleError("This program has made an Accelerator with other settings before. Start it anew, or restart the kernel.")
+    torch.set_num_threads(threads)
     return acc

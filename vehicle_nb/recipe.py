@@ -63,6 +63,7 @@ class Settings:
     save_every: int = 0
     keep: int = 2
     seed: int = 42
+    threads: int = 0  # CPU threads of a process
     content_hash: str = ""  # of the processed set: a resumed run must find the same one
 
 # %% ../nbs/32_recipe.ipynb #8c9812c8

@@ -32,8 +32,8 @@ from .loading import read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
 from vehicle_nb.processes import (
-    Interrupted, StopRequest, how_to_resume, not_obeyed, rank_0, said_once, same_everywhere, same_options, share_threads, start_processes,
-    task_alone, together,
+    Interrupted, StopRequest, choose_threads, how_to_resume, not_obeyed, rank_0, said_once, same_everywhere, same_options, share_threads,
+    start_processes, task_alone, together,
 )
 from .recipe import Settings, check_options, choose_epochs, complete, overruled, train_size
 from .trainer import Trainer, all_sums, can_compile, check_smallest, own_sums, predict_split, teach_head, train_step
@@ -249,12 +249,13 @@ def prepare_run(
     where = options["processed"]
     if kept:
         say(overruled(options | free_options(kept), kept), end="")
-        options = kept
+        options = kept | {"threads": options["threads"] or kept.get("threads", 0)}
     if not kept or (kept["processed"] == where == Settings.processed and Path(raw).is_dir()):
         rank_0(acc, lambda: find_data(where, raw, say))
     if kept:
-        options = kept | {"processed": rank_0(acc, lambda: find_set(kept, path, where, acc.num_processes))}
+        options |= {"processed": rank_0(acc, lambda: find_set(kept, path, where, acc.num_processes))}
     same_everywhere(acc, options["processed"])
+    options = options | {"threads": choose_threads(acc, options["threads"])}
     settings = complete(Settings(**options), acc.device)
     same_options(acc, asdict(settings))  # what was left open depends on the device
     if settings.compile:
@@ -286,11 +287,12 @@ def describe(
     parameters = sum(p.numel() for p in trainer.ema.module.parameters())
     steps = "1 step" if trainer.steps == 1 else f"{trainer.steps} steps"
     processes = "1 process" if acc.num_processes == 1 else f"{acc.num_processes} processes"
+    threads = "1 thread" if s.threads == 1 else f"{s.threads} threads"
     return (
         f"{s.arch} ({parameters / 1e6:.1f} million parameters) learns {len(trainer.classes)} classes from {sizes['train']} pictures "
         f"({sizes['val']} to validate, {sizes['test']} to test).\n"
         f"{s.epochs} epochs of {steps} at {s.input_size}×{s.input_size} in {s.precision}{', compiled' * s.compile}, "
-        f"{processes} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
+        f"{processes} of {threads} on {acc.device.type}, world size {acc.num_processes}. Everything goes to {trainer.path}/"
     )
 
 
@@ -356,7 +358,7 @@ def train(
     save_every: int = 0,  # checkpoint every so many steps, besides each epoch's end; 0 for epochs alone
     keep: int = 2,  # checkpoints kept
     seed: int = 42,  # seed of the weights, the order and the augmentation
-    threads: int = 0,  # CPU threads of a process; 0 shares the cores
+    threads: int = 0,  # CPU threads of a process; 0 tries which number is the quickest
     peer_timeout: int = 600,  # seconds that a process waits in a step for the others before it gives them up
     resume: bool = False,  # go on with the run of this name, or with the newest that is not finished
     quiet: bool = False,  # print nothing
@@ -366,7 +368,7 @@ def train(
     options = {f.name: given[f.name] for f in fields(Settings) if f.name in given}
     check_options(options)
     if threads < 0 or peer_timeout < 1:
-        raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to share the cores) or more; 1 second or more.")
+        raise VehicleError(f"--threads {threads} --peer_timeout {peer_timeout}: give 0 (to choose for me) or more; 1 second or more.")
     task_alone()
     share_threads(threads)
     keep_memory()

@@ -24,11 +24,12 @@ import torch
 from starlette.formparsers import MultiPartParser
 
 from .core import VehicleError
-from .data import MAX_PIXELS, cpu_count
+from .data import MAX_PIXELS
 from .evaluation import reliability_table
 from .inference import Prediction, Predictor
 from .images import BadImage
 from .page import ENGLISH, Language, address_name, bundle_key, chips, plain, thumbnail
+from .pool import cpu_count, given_threads, quickest_threads
 from . import fetch, sharing
 
 # %% ../nbs/14_visitors.ipynb #b14c0007
@@ -91,12 +92,12 @@ class AnswerDesk:
         predictor: Predictor,  # the model in memory
         batch_size: int = 8,  # pictures in one pass, at most
         decoders: int | None = None,  # threads that turn bytes into pixels; None: one a core
-        threads: int | None = None,  # of the network, on the processor; None: half of the cores
+        threads: int | None = None,  # of the network, on the processor; None: the quickest number, half of the cores at most
     ):
         self.predictor = predictor
         self._waiting: SimpleQueue = SimpleQueue()
         self._decoders = ThreadPoolExecutor(decoders or cpu_count(), thread_name_prefix="decode")
-        job = (predictor, self._waiting, batch_size, threads or max(1, cpu_count() // 2))
+        job = (predictor, self._waiting, batch_size, threads)
         threading.Thread(target=_answer, args=job, daemon=True, name="network").start()
         weakref.finalize(self, self._waiting.put, None)  # the thread ends when nobody can ask any more
 
@@ -134,8 +135,9 @@ def _prepare(predictor: Predictor, waiting: SimpleQueue, data: bytes, name: str,
         promise.set_exception(error)
 
 
-def _answer(predictor: Predictor, waiting: SimpleQueue, batch_size: int, threads: int):
+def _answer(predictor: Predictor, waiting: SimpleQueue, batch_size: int, threads: int | None):
     "The network's own thread: answer what has arrived, as much as fits into one pass."
+    threads = threads or given_threads() or quickest_threads(max(1, cpu_count() // 2))
     torch.set_num_threads(threads)  # holds for this thread, and for those that begin to compute after it
     while (job := waiting.get()) is not None:
         jobs = [job]
