@@ -220,7 +220,8 @@ class PackedSplit(Dataset):
     def check(self):
         "`VehicleError` if the file was cut off since it was opened: to read what is missing would end the process (SIGBUS)."
         if self.images._mmap.size() < self.images.offset + self.images.nbytes:
-            raise VehicleError(f"{self.path} was cut off while it was in use. Run the same command again (a training with --resume): the file is made anew.")
+            again = "Run the same command again (a training with --resume): the file is made anew."
+            raise VehicleError(f"{self.path} was cut off while it was in use. {again}")
 
     def __len__(self):
         return len(self.labels)

@@ -27,7 +27,7 @@ def is_litter(
     name: str,  # of a file or a folder
 ) -> bool:
     "Is it something of the system or of our own that is neither a picture nor anybody's work?"
-    return name.lower() in LITTER or name in OURS or name.startswith((".part-", ".Trash-"))
+    return name.lower() in LITTER or name in OURS or name.startswith((".part-", ".copy-", ".Trash-"))
 
 # %% ../nbs/45_places.ipynb #b1a00008
 SOURCE = ".source.json"  # our note in a folder of pictures: where they came from, and which files are ours
@@ -149,7 +149,7 @@ def _move(source: Path, target: Path):
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EBUSY):
             raise
-        part = target.with_name(f".part-{target.name}")
+        part = target.with_name(f".copy-{target.name}")
         if os.path.lexists(part):
             _remove(part)
         _copy(source, part)
@@ -222,7 +222,9 @@ def _mend(work: Path, dest: Path):
             if os.path.lexists(dest / path.name):  # a copy of it was being deleted
                 _remove(dest / path.name)
             _move(path, dest / path.name)
-        old.rmdir()
+        shutil.rmtree(old)
+        with suppress(OSError):  # finished pictures may lie there, for the next run
+            work.rmdir()
 
 
 def half_done(
