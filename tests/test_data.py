@@ -40,6 +40,7 @@ from vehicle_nb import archives, data, images, pool
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data import BadImage, class_folders, get_data, list_files, list_images, map_files, read_image, unpack
 from vehicle_nb.fetch import load_image
+from vehicle_nb.places import write_note
 
 UNFIT = ("too small", "too thin", "hidden file", "a file manager's own file")  # judged by other functions
 
@@ -653,13 +654,14 @@ def test_a_set_is_never_taken_from_where_it_goes(tmp_path, dest):
 
 def test_killed_while_one_set_takes_the_place_of_another(tmp_path, monkeypatch):
     old, source = make_raw(tmp_path / "raw"), make_raw(tmp_path / "mine", ("boat", "van"))
+    write_note(old, {"source": "kaggle"})
     before, work = tree(old), tmp_path / ".raw.work"
     work.mkdir()
     old.rename(work / "old")  # as kill -9 between the two renames leaves it
     with pytest.raises(VehicleError, match="--force"):
         get_data(from_path=str(source), dest=str(old), show_progress=False)
     assert tree(old) == before
-    monkeypatch.setattr(data, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(data, "write_note", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         get_data(from_path=str(source), dest=str(old), force=True, show_progress=False)
     assert tree(old) == before
@@ -688,6 +690,7 @@ def test_a_kaggle_set_is_taken_from_the_cache(tmp_path, monkeypatch):
 
 def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
     old = make_raw(tmp_path / "raw")
+    write_note(old, {"source": "kaggle"})
     before, source = tree(old), make_raw(tmp_path / "mine", ("boat", "van"))
 
     def full(self, source, target):

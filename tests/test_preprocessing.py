@@ -385,9 +385,9 @@ def test_what_is_not_ours_is_not_replaced(tmp_path):
     raw, mine = make_raw(tmp_path / "raw"), tmp_path / "holiday"
     mine.mkdir()
     (mine / "beach.jpg").write_bytes(b"precious")
-    refused(command(raw, "--dest", mine), "no processed set")
+    refused(command(raw, "--dest", mine), "was not made by this command", "beach.jpg")
     (tmp_path / "file").write_text("precious")
-    refused(command(raw, "--dest", tmp_path / "file"), "no processed set")
+    refused(command(raw, "--dest", tmp_path / "file"), "is a file")
     refused(command(raw, "--dest", tmp_path / "file" / "processed"), "cannot be written")
     assert tree(mine) == {"beach.jpg": b"precious"} and (tmp_path / "file").read_text() == "precious"
 

@@ -121,7 +121,7 @@ def test_the_zip_unpacks_to_a_bundle_that_gives_the_same_answers(bundle, tmp_pat
 
 def test_an_export_that_fails_leaves_what_was_there(bundle, tmp_path, monkeypatch):
     file = tmp_path / "tiny.zip"
-    file.write_bytes(b"older")
+    file.write_bytes(b"older, made by vehicle_export")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -129,7 +129,7 @@ def test_an_export_that_fails_leaves_what_was_there(bundle, tmp_path, monkeypatc
     monkeypatch.setattr(sharing.shutil, "copyfileobj", full)
     with pytest.raises(VehicleError, match="disk is full"):
         export_bundle(bundle, file)
-    assert file.read_bytes() == b"older" and sorted(os.listdir(tmp_path)) == ["models", "tiny.zip"]
+    assert file.read_bytes() == b"older, made by vehicle_export" and sorted(os.listdir(tmp_path)) == ["models", "tiny.zip"]
 
 
 def test_what_cannot_be_used_is_not_exported(bundle, tmp_path):

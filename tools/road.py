@@ -12,7 +12,7 @@ from pathlib import Path
 TARGET = Path(__file__).resolve().parent.parent / "nbs" / "images" / "road.svg"
 
 # Beside the road: what every stop may lean on.
-TOOLS = ["core", "pool", "demo_shapes", "demo_camera", "demo_scenery", "demo_cars", "demo_riders", "demo_craft", "demo"]
+TOOLS = ["core", "places", "pool", "demo_shapes", "demo_camera", "demo_scenery", "demo_cars", "demo_riders", "demo_craft", "demo"]
 
 # A stop: the module of its lesson, what it is, what it leaves behind, and the modules that are its parts, in their order.
 ROAD = [

@@ -20,11 +20,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from . import demo_cars, demo_craft, demo_riders
-from .core import VehicleError, progress, spaced, write_whole_folder
+from .core import VehicleError, progress, spaced
 from .demo_camera import Recipe
 from .demo_scenery import SCENES, catalogue, render, stream
 from .demo_shapes import VEHICLES, pick
-from .pool import cpu_count
+from .places import check_replace, read_note, write_note, write_whole_folder
+from .pool import can_share, cpu_count
 
 # %% ../nbs/10_demo.ipynb #c2097435
 # The front door of this stage: what the rest of the road needs of its parts can be had from here.
@@ -127,17 +128,19 @@ def make_demo(
         raise VehicleError(f"There is no demo class {unknown[0]!r}. Take some of: {', '.join(VEHICLES)}.")
     if per_class < 1 or size < 16:
         raise VehicleError(f"A demo set needs 1 picture a class and 16 pixels at least, not {per_class} and {size}.")
+    check_replace(path, read_note(Path(path))[1])
     with write_whole_folder(path) as part:
         for kind in classes:
             (part / kind).mkdir()
         jobs = [(str(part), kind, range(i, min(i + 10, per_class)), seed, size) for kind in classes for i in range(0, per_class, 10)]
         workers = max(1, min(workers or cpu_count(), len(jobs), 32))
         with progress(desc="drawing", total=per_class * len(classes), disable=not show_progress, unit="picture") as bar:
-            if workers > 1:
+            if workers > 1 and can_share():
                 _in_processes(jobs, workers, bar)
             else:
                 for job in jobs:
                     bar.update(_write_some(*job))
+        write_note(part, {"source": "demo", "per_class": per_class, "seed": seed})
     return Path(path)
 
 

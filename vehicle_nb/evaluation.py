@@ -24,13 +24,14 @@ from vehicle_nb.answers import (
     wilson,
 )
 from .bundles import how_to_open_page, how_to_use, told_set
-from .core import VehicleError, in_notebook, keep_memory, run_command, write_json, write_whole_folder
+from .core import VehicleError, in_notebook, keep_memory, run_command, write_json
 from vehicle_nb.examination import (
     ROUGH, collect, heat_overlay, last_feature_map, plot_robustness, predict_probs, robustness, shared_classes, speed,
     where_it_looked,
 )
 from .loading import read_config, to_input
 from .model import find_bundle
+from .places import check_mark, check_replace, write_whole_folder
 from .report_page import figure_svg, image_uri, report_page, share_text
 from .strangers import load_strangers, meet_strangers, stranger_figures
 
@@ -67,9 +68,10 @@ def evaluate(
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
     keep_memory()
     bundle = find_bundle(bundle if bundle is not None else "models")
-    processed = processed or own_set(bundle)
+    processed, dest = processed or own_set(bundle), Path(dest) if dest is not None else Path(bundle) / "report"
+    _check_dest(dest)
     answers, images, model, config = collect(bundle, processed, split, device=device, show_progress=show_progress)
-    report = figures(answers)
+    report = figures(answers) | {"path": dest}
     report.update(run=Path(bundle).resolve().name, arch=config["arch"], split=split)
     report["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     report["notes"] = _notes(config, read_config(processed), split)
@@ -80,9 +82,7 @@ def evaluate(
     if others is not None:
         strangers = meet_strangers(bundle, processed, load_strangers(others, config["image_size"])[1])
         report["strangers"] = stranger_figures(strangers)
-    report["path"] = Path(dest) if dest is not None else Path(bundle) / "report"
     page = report_page(report, answers, images, _heats(model, config, answers, images), strangers)
-    _check_dest(report["path"])
     try:
         with write_whole_folder(report["path"]) as folder:
             _write_report(folder, report, answers, page)
@@ -94,9 +94,9 @@ def evaluate(
 # %% ../nbs/07_evaluation.ipynb #d9b9d3ea
 def _check_dest(path: Path):
     "The report replaces its folder: refuse one that holds anything but an earlier report."
+    check_mark(path / "index.html", "made by vehicle_evaluate")
     ours = {"index.html", "report.json", "per_class.csv", "predictions.csv"}
-    if path.is_file() or (path.is_dir() and any(p.name not in ours for p in path.iterdir())):
-        raise VehicleError(f"{path} holds other things than a report. Give --dest a new folder.")
+    check_replace(path, ours if (path / "index.html").exists() else set())
 
 # %% ../nbs/07_evaluation.ipynb #a932d3ef
 def _notes(config: dict, data: dict, split: str) -> list[str]:

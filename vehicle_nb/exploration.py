@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .audit import ANSWERS_FILE, Audit, audit, decide, file_stamp, read_answers, strangers, told_notes
-from .audit_page import report_html, write_report
+from .audit_page import check_report, report_html, write_report
 from .audit_plots import plot_bytes, plot_counts, plot_formats, plot_groups, plot_means, plot_sizes
 from .core import VehicleError, in_notebook, only_one, overlap, run_command, write_whole
 from .data import class_folders, disk_errors
@@ -86,6 +86,7 @@ def explore(
     classes = list(class_folders(raw))
     if overlap(raw, dest):
         raise VehicleError(f"The raw folder {raw} and the report {dest} must lie beside each other, not inside. Choose another --dest.")
+    check_report(dest)
     told = read_answers(dest / "answers.csv", classes)
     if weights:
         pretrained(weights)  # complain now, not after the long part

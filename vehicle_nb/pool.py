@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNIT', 'UNITS', 'share_memory', 'cpu_quota', 'cpu_count', 'given_threads', 'limit_threads', 'quickest_threads',
-           'map_files']
+           'can_share', 'map_files']
 
 # %% ../nbs/15_pool.ipynb #c9b9d319
 import ctypes
@@ -203,6 +203,15 @@ def quickest_threads(
     return min(counts, key=spent.get)
 
 # %% ../nbs/15_pool.ipynb #bb2ab5d7
+def can_share() -> bool:
+    "Can processes wait for each other? That takes semaphores, which some containers forbid."
+    try:
+        multiprocessing.get_context().Lock()
+        return True
+    except (OSError, ImportError):
+        return False
+
+
 def map_files(
     func,  # a function of one item; it and the items must be picklable
     items,  # what to work on: paths, usually
@@ -213,6 +222,9 @@ def map_files(
 ):
     "Yield `(item, func(item))` as they finish, in any order, from several processes."
     items, workers = list(items), workers or cpu_count()
+    if workers > 1 and len(items) >= 8 and not can_share():
+        print("Processes cannot share memory here (is there a /dev/shm that can be written?): one does all the work.", file=sys.stderr)
+        workers = 1
     if workers == 1 or len(items) < 8:
         pairs = ((item, func(item)) for item in items)
     else:

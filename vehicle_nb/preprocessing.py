@@ -28,14 +28,13 @@ from vehicle_nb.core import (
     only_one,
     overlap,
     path_text,
-    publish,
-    rescue,
     run_command,
     write_json,
     write_whole,
 )
 from .data import class_folders, disk_errors, list_files, list_images, raw_root
 from .images import read_image
+from .places import check_place, check_replace, publish, rescue, work_folder
 from .pool import map_files
 from .splitting import SPLITS, assign_splits, split_groups
 
@@ -150,7 +149,7 @@ def _work_folder(
     settings: dict,  # what the finished pictures depend on
 ) -> Path:
     "The folder beside `dest` that keeps finished work over an interruption; other settings start afresh."
-    work = dest.parent / f".{dest.name}.work"
+    work = work_folder(dest)
     known = work / "settings.json"
     if not known.exists() or json.loads(known.read_text()) != settings:
         shutil.rmtree(work, ignore_errors=True)
@@ -253,6 +252,24 @@ def _no_picture(name: str, raw: Path, why: str) -> str:
     return f"The class {name} in {raw} has no picture that can be used ({why}). Add pictures or remove the folder."
 
 # %% ../nbs/02_preprocessing.ipynb #d2a4356c
+_KEYS = {"version", "seed", "size", "classes", "counts", "content_hash"}
+
+
+def _own_files(dest: Path) -> set[str]:
+    "The files of a processed set, as its manifest lists them; none where it is no set of ours."
+    try:
+        config = json.loads((dest / "config.json").read_text(encoding="utf-8"))
+        rows = pd.read_csv(dest / "manifest.csv", usecols=["class", "split", "id"], dtype=str, keep_default_na=False)
+        if not set(config) >= _KEYS:
+            return set()
+    except (OSError, ValueError, TypeError):
+        return set()
+    rows = rows[rows["split"] != ""]
+    pictures = path_text("\n".join(rows["split"] + "/" + rows["class"] + "/" + rows["id"] + ".jpg")).split("\n")
+    cache = [path for kind in (".*.lock*", "*-????????????????.npy") for path in (dest / ".cache").glob(kind)]
+    return {"config.json", "manifest.csv", *pictures, *(f".cache/{path.name}" for path in cache)}
+
+
 def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, augment: int) -> None:
     "Refuse what cannot work before anything is written."
     if not 16 <= size <= 1024:
@@ -267,8 +284,7 @@ def _check_arguments(raw: Path, dest: Path, size: int, val: float, test: float, 
             raise VehicleError(_no_picture(name, raw, "it is empty"))
     if overlap(raw, dest):
         raise VehicleError(f"The raw folder {raw} and the result {dest} must lie beside each other, not inside.")
-    if dest.exists() and not (dest.is_dir() and ((dest / "config.json").exists() or not any(dest.iterdir()))):
-        raise VehicleError(f"{dest} exists and is no processed set, so it is not replaced. Choose another --dest.")
+    check_replace(dest, _own_files(dest))
 
 # %% ../nbs/02_preprocessing.ipynb #57c085e7
 def _summary(manifest: pd.DataFrame, config: dict, dest: Path) -> str:
@@ -312,6 +328,7 @@ def preprocess(
 ) -> Path:
     "Turn a folder of anything into clean pictures of one size, split into train, val and test without leaks."
     raw, dest = Path(raw), Path(dest)
+    check_place(dest)
     with disk_errors(dest):
         rescue(dest)
     _check_arguments(raw, dest, size, val, test, augment)
@@ -327,6 +344,7 @@ def preprocess(
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
         settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}
         config = _build(manifest, raw, work, settings, workers or None, show_progress)
+        check_replace(dest, _own_files(dest))  # somebody may have put something there meanwhile
         publish(work, dest)
     if show_progress:
         print(strangers(read_answers(answers), found.table["path"], answers), end="")

@@ -293,7 +293,7 @@ def _page(report: dict, body: str) -> str:
     foot += "report.json, per_class.csv and predictions.csv."
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'><meta name='generator' content='made by vehicle_evaluate'>"
         f"<title>{title}</title><style>{STYLE}</style></head><body><header><div><h1>{title}</h1><p>{what}</p></div></header>"
         f"<main>{body}<footer>{foot}</footer></main></body></html>\n"
     )

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import yaml
 
-from .core import VehicleError, in_notebook, run_command, write_whole, write_whole_folder
+from .core import VehicleError, in_notebook, run_command, write_whole
 from .data import disk_errors, unpack
-from .exported import ONNX_FILE, export_onnx, read_onnx
+from .exported import MADE_BY, ONNX_FILE, export_onnx, read_onnx
 from .inference import percent
 from .model import find_bundle, load_bundle, read_bundle_config
+from .places import check_mark, write_whole_folder
 
 # %% ../nbs/12_sharing.ipynb #5a4e0012
 def read_report(
@@ -217,12 +218,14 @@ def _zip_path(bundle: Path, dest: str | Path | None) -> Path:
     dest = Path(dest) if dest is not None else Path(f"{bundle.resolve().name}.zip")
     if dest.is_dir() or dest.suffix.lower() != ".zip":
         raise VehicleError(f"{dest} cannot be the name of the zip. Give --dest a file that ends in .zip.")
+    check_mark(dest, MADE_BY)
     return dest
 
 
 def _pack(files: dict[str, bytes | Path], name: str, dest: Path) -> Path:
     "Write the files as one zip, in a folder called `name`, whole or not at all."
     with disk_errors(dest), write_whole(dest) as out, zipfile.ZipFile(out, "w") as packed:
+        packed.comment = MADE_BY.encode()  # the mark by which the next export knows that it may replace this one
         for inner, content in files.items():
             # One date for all: the same bundle gives the same bytes, whenever it is packed.
             info = zipfile.ZipInfo(f"{name}/{inner}", (1980, 1, 1, 0, 0, 0))
@@ -274,7 +277,7 @@ def unpack_bundle(
         with write_whole_folder(dest) as folder:
             for name in ("config.json", "model.safetensors", "README.md", ONNX_FILE):
                 if (found[0].parent / name).is_file():
-                    shutil.copy(found[0].parent / name, folder / name)
+                    shutil.copyfile(found[0].parent / name, folder / name)
     return dest
 
 # %% ../nbs/12_sharing.ipynb #5a4e0034
@@ -302,7 +305,7 @@ def _send(files: dict[str, bytes | Path], name: str, repo: str, public: bool, ap
             if isinstance(content, bytes):
                 Path(folder, inner).write_bytes(content)
             else:
-                shutil.copy(content, Path(folder, inner))
+                shutil.copyfile(content, Path(folder, inner))
         try:
             api.create_repo(repo_id=repo, repo_type="model", private=not public, exist_ok=True)
             api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=f"vehicle_nb: {name}")

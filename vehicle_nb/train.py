@@ -28,7 +28,7 @@ from .confidence import fit_temperature, learn_limits
 from .core import VehicleError, in_notebook, keep_memory, progress, run_command, tell
 from .data import disk_errors
 from .demo import make_demo
-from .loading import read_config
+from .loading import new_classes, read_config
 from .model import OWN_ARCH, find_head, load_bundle, save_bundle
 from .preprocessing import preprocess
 from vehicle_nb.processes import (
@@ -220,6 +220,8 @@ def find_data(
 ):
     "Make sure that there is a processed set: from the raw pictures, or from the demo set where there are none."
     if (Path(processed) / "config.json").exists():
+        if told := new_classes(processed, raw):
+            say(told)
         return
     if processed != Settings.processed and not Path(raw).exists():
         read_config(processed)  # says what is missing
