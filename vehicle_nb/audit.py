@@ -33,13 +33,13 @@ from .pool import map_files
 EMPTY = {"sha256": "", "phash": "", "width": 0, "height": 0, "format": "", "bytes": 0, "reason": "", "note": ""}
 
 
-def _facts(path: Path, each=None) -> dict:
+def _facts(path: Path, each=None, side: int = 224) -> dict:
     "What the audit wants to know of one file; runs in a worker."
     facts = dict(EMPTY)
     try:
         data = file_bytes(path)
         facts |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        img = read_image(data, size_hint=224)
+        img = read_image(data, size_hint=side)
         width, height = img.info["original_size"]
         facts |= {"width": width, "height": height, "format": img.info["format"], "note": img.info["note"]}
         facts |= {"phash": str(imagehash.phash(img)), "tiny": tiny(img).tobytes()}
@@ -96,7 +96,7 @@ def _journal_line(name: str, key: str, facts: dict) -> bytes:
     return json.dumps([name, key, plain, packed]).encode() + b"\n"
 
 # %% ../nbs/19_audit.ipynb #52ec471a
-def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each, journal: Path | None):
+def _read_all(files: list[Path], root: Path, workers, show_progress: bool, func, journal: Path | None):
     "Yield `(path, facts)` for all files; what the journal holds is not read again, what is new is added to it."
     names = {path: path_text(path.relative_to(root)) for path in files}
     keys = {path: file_stamp(path) for path in files}
@@ -114,7 +114,7 @@ def _read_all(files: list[Path], root: Path, workers, show_progress: bool, each,
             file.write(json.dumps(JOURNAL).encode() + b"\n")
         if not left:
             return
-        for path, facts in map_files(partial(_facts, each=each), left, workers, "reading", show_progress, lost=_lost):
+        for path, facts in map_files(func, left, workers, "reading", show_progress, lost=_lost):
             if facts["sha256"] and keys[path]:
                 file.write(_journal_line(names[path], keys[path], facts))
                 file.flush()  # a kill at any moment costs no more than what was in work
@@ -265,6 +265,7 @@ def audit(
     each=None,  # `each(sha256, img)` is called, in the worker, with each picture that was decoded
     journal: Path | None = None,  # a file that keeps finished work over an interruption
     answers: str | Path | None = None,  # a CSV of a person's answers to obey
+    side: int = 224,  # the longest side that `each` needs, in pixels
 ) -> Audit:
     "Look at every file of a raw folder once: facts, broken files, equal and near-equal pictures."
     root, classes = raw_root(raw), list(class_folders(raw))
@@ -277,7 +278,7 @@ def audit(
     }
     thumbs, where = np.zeros((len(files), THUMB * THUMB + 2 * CHROMA * CHROMA), np.uint8), {}
     places = {path: n for n, path in enumerate(files)}
-    for path, facts in _read_all(files, root, workers, show_progress, each, journal):
+    for path, facts in _read_all(files, root, workers, show_progress, partial(_facts, each=each, side=side), journal):
         if "tiny" in facts:
             thumbs[places[path]] = np.frombuffer(facts.pop("tiny"), np.uint8)
             where[path] = places[path]

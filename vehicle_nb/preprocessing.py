@@ -337,7 +337,8 @@ def preprocess(
     with disk_errors(dest), only_one(dest):
         work = _work_folder(dest, {"version": 1, "size": size, **QUALITY})
         keep = partial(_keep, folder=work / "pictures", size=size)
-        found = audit(raw, workers or None, show_progress, each=keep, journal=work / "journal.jsonl", answers=answers)
+        journal = work / "journal.jsonl"
+        found = audit(raw, workers or None, show_progress, keep, journal, answers, side=max(224, size))
         manifest = make_manifest(found.table, val, test, seed)
         _check_classes(manifest, list(class_folders(raw)), raw)
         _check_splits(manifest)
