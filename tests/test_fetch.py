@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import re
 import shutil
 import socket
 import ssl
@@ -169,6 +170,20 @@ PRIVATE = [
     "239.255.255.250", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1%eth0", "fc00::1",
     "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::1", "2001:db8::1", "2001::1",
     "::127.0.0.1", "100::1",
+    # IANA's registries of special-purpose addresses: what is not globally reachable, ends of the ranges and neighbours of exceptions
+    "0.255.255.255", "10.255.255.255", "100.127.255.255", "127.255.255.255", "169.254.0.0", "172.31.255.255", "192.0.0.0",
+    "192.0.0.7", "192.0.0.8", "192.0.0.11", "192.0.0.170", "192.0.0.171", "192.0.0.255", "192.0.2.255", "192.88.99.2",
+    "192.168.255.255", "198.19.255.255", "198.51.100.7", "203.0.113.255", "::ffff:192.0.0.8", "64:ff9b::c000:8", "64:ff9b:1::1",
+    "100:0:0:1::1", "2001:1::4", "2001:2::1", "2001:10::1", "2001:1ff::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2002:808:808::1",
+    "3fff::1", "3fff:fff:ffff::1", "5f00::1", "fdff::1", "febf::1", "4000::1",
+]  # fmt: skip
+REACHABLE = [
+    PUBLIC, "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808",
+    # globally reachable for IANA, although within or beside what is not
+    "192.0.0.9", "192.0.0.10", "192.31.196.1", "192.52.193.1", "192.175.48.1", "::ffff:192.0.0.9", "2001:1::1", "2001:1::2",
+    "2001:1::3", "2001:3::1", "2001:4:112::1", "2001:20::1", "2001:3f::1", "2620:4f:8000::1",
+    "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "192.0.3.0",
+    "198.17.255.255", "198.20.0.0", "223.255.255.255", "2001:200::1", "2001:db9::1", "2003::1", "3ffe::1", "2000::1",
 ]  # fmt: skip
 
 
@@ -177,7 +192,7 @@ def test_an_address_that_is_not_public_is_refused(address):
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize("address", REACHABLE)
 def test_a_public_address_is_not(address):
     assert is_public(address)
 
@@ -324,3 +339,153 @@ def test_a_web_address_is_a_picture_like_any_other(server, monkeypatch, tmp_path
     (tmp_path / "a.jpg").write_bytes(JPEG)
     np.testing.assert_array_equal(np.array(load_image(url, 64)), np.array(load_image(tmp_path / "a.jpg", 64)))
     assert find_pictures([tmp_path]) == [tmp_path / "a.jpg"]
+
+
+# --- behind a proxy ------------------------------------------------------------------------------------------------------
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    "A proxy that has one server behind it, whatever name it is asked for."
+
+    def log_message(self, *_):
+        pass
+
+    def refuses(self) -> bool:
+        self.server.asked.append((self.command, self.path, self.headers.get("Proxy-Authorization"), self.headers["Host"]))
+        if self.server.status != 200:
+            self.send_error(self.server.status)
+        return self.server.status != 200
+
+    def do_GET(self):
+        if not self.refuses():
+            moved = self.path.endswith("/moved")
+            self.send_response(302 if moved else 200)
+            self.send_header("Location", "http://10.0.0.1/bus.jpg")
+            self.send_header("Content-Length", "0" if moved else str(len(JPEG)))
+            self.end_headers()
+            self.wfile.write(b"" if moved else JPEG)
+
+    def do_CONNECT(self):
+        if self.refuses():
+            return
+        self.send_response(200)
+        self.end_headers()
+        with socket.socket() as there:
+            there.connect(("127.0.0.1", self.server.behind))
+            pump = threading.Thread(target=copy_bytes, args=(there, self.connection), daemon=True)
+            pump.start()
+            copy_bytes(self.connection, there)
+            pump.join(5)
+
+
+def copy_bytes(one: socket.socket, other: socket.socket):
+    with contextlib.suppress(OSError):
+        while data := one.recv(2**16):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    "The way out leads through a proxy alone, and the names of the open internet are unknown here."
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads, server.asked, server.status, server.behind = True, [], 200, None
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    server.place = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HTTP_PROXY", server.place)
+    monkeypatch.setenv("HTTPS_PROXY", server.place)
+    names = {"inside.example": "10.1.2.3", "known.example": PUBLIC, "localhost": "127.0.0.1"}
+
+    def look_up(host, port, *_, **__):
+        if host not in names and not re.fullmatch(r"(\d+\.){3}\d+|[\da-f:]*:[\da-f:]*", host):
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names.get(host, host), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    go = socket.create_connection
+
+    def connect(address, *rest):
+        assert address[0] == "127.0.0.1", f"{address} was asked without the proxy"
+        return go(address, *rest)
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("host", ["known.example", "unknown.example", "unknown.example:8080", PUBLIC])
+def test_a_proxy_fetches_what_lies_in_the_open_internet(proxy, host):
+    assert fetch_picture(f"http://{host}/bus.jpg?a=1", seconds=5) == JPEG
+    assert proxy.asked == [("GET", f"http://{host}/bus.jpg?a=1", None, host)]
+
+
+INWARDS = [
+    "127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "localhost", "localhost.", "inside.example", "printer", "db.internal",
+    "nas.local", "box.home.arpa", "2130706433", "0x7f.0.0.1", "0x7f.1", "127.1", "a.localhost",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("host", INWARDS)
+def test_a_proxy_is_not_asked_for_what_lies_inside(proxy, scheme, host):
+    with pytest.raises(BadImage, match="private network"):
+        fetch_picture(f"{scheme}://{host}/bus.jpg", seconds=5)
+    assert not proxy.asked
+
+
+def test_a_proxy_is_not_asked_to_follow_inwards(proxy):
+    with pytest.raises(BadImage, match="private network"):
+        fetch_picture("http://known.example/moved", seconds=5)
+    assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254 x.com", "a b.example", "a\\b.example"])
+def test_what_cannot_be_the_name_of_a_server_reaches_no_proxy(proxy, host):
+    with pytest.raises(BadImage, match="not a web address"):
+        fetch_picture(f"https://{host}/bus.jpg", seconds=5)
+    assert not proxy.asked
+
+
+def test_no_proxy_and_this_machine_go_without_it(proxy, server, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "known.example")
+    with pytest.raises(AssertionError, match="without the proxy"):
+        fetch_picture("http://known.example/bus.jpg", seconds=5)
+    assert fetch(server, "/bus.jpg") == JPEG and not proxy.asked
+
+
+def test_a_proxy_that_wants_a_password_or_says_no(proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy.place.replace("http://", "http://me:p%40ss@"))
+    assert fetch_picture("http://known.example/bus.jpg", seconds=5) == JPEG
+    assert proxy.asked[0][2] == "Basic bWU6cEBzcw=="
+    proxy.status = 407
+    with pytest.raises(BadImage, match=r"proxy answered 407 \(Proxy Authentication Required\)"):
+        fetch_picture("https://known.example/bus.jpg", seconds=5)
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@127.0.0.1:1")
+    with pytest.raises(BadImage, match="kind that cannot be used") as error:
+        fetch_picture("https://known.example/bus.jpg", seconds=5)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes a certificate for this test, is not installed")
+def test_through_a_proxy_the_servers_own_certificate_counts(proxy, monkeypatch, tmp_path):
+    key, own = tmp_path / "key.pem", tmp_path / "own.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=unknown.example -addext subjectAltName=DNS:unknown.example -keyout"
+    subprocess.run([*make.split(), key, "-out", own], check=True, capture_output=True)
+    identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    identity.load_cert_chain(own, key)
+    secure = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    secure.asked, secure.socket = [], identity.wrap_socket(secure.socket, server_side=True)
+    threading.Thread(target=secure.serve_forever, args=(0.02,), daemon=True).start()
+    proxy.behind = secure.server_port
+    monkeypatch.setattr(fetching, "_trust", lambda: ssl.create_default_context(cafile=own))
+    assert fetch_picture("https://unknown.example/bus.jpg", seconds=10) == JPEG
+    assert proxy.asked == [("CONNECT", "unknown.example:443", None, "unknown.example:443")]
+    assert secure.asked == [("unknown.example", "/bus.jpg")], "the proxy sees no path, the server hears its own name"
+    with pytest.raises(BadImage, match="certificate"):
+        fetch_picture("https://other.example/bus.jpg", seconds=10)
+    secure.shutdown()
+    secure.server_close()

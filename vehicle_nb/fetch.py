@@ -7,16 +7,21 @@ __all__ = ['URL_BYTES', 'URL_SECONDS', 'URL_REDIRECTS', 'is_url', 'is_public', '
            'picture_name']
 
 # %% ../nbs/40_fetch.ipynb #d8a2d871
+import base64
 import http.client
 import io
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import numpy as np
@@ -40,8 +45,19 @@ def is_url(
     return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
 
 # %% ../nbs/40_fetch.ipynb #e1f0a003
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as networks without IPv4 spell them
-_INTERNET6, _TUNNEL6 = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("2002::/16")
+# IANA's registries of special-purpose addresses, 2025: what is not "globally reachable" there, and what is within it all the same.
+_SPECIAL = [ipaddress.ip_network(text) for text in (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+    "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+    "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",  # others of version 6 lie outside `_INTERNET6`
+    "224.0.0.0/4",  # for many at once: a registry of its own
+)]  # fmt: skip
+_REACHABLE = [ipaddress.ip_network(text) for text in (
+    "192.0.0.9/32", "192.0.0.10/32", "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:3::/32", "2001:4:112::/48",
+    "2001:20::/28", "2001:30::/28",
+)]  # fmt: skip
+_INTERNET6 = ipaddress.ip_network("2000::/3")  # all that has been handed out of version 6
+_INSIDE6 = [ipaddress.ip_network(text) for text in ("::ffff:0:0/96", "64:ff9b::/96")]  # addresses of version 4, spelt as version 6
 
 
 def is_public(
@@ -49,11 +65,12 @@ def is_public(
 ) -> bool:
     "Is this address one of the open internet: not private, not of this machine, not of this wire, not for many?"
     address = ipaddress.ip_address(text.partition("%")[0])
-    if address.version == 6 and (address.ipv4_mapped or address in _NAT64):
+    if any(address in network for network in _INSIDE6):
         address = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
-    if address.version == 6:
-        return address in _INTERNET6 and address not in _TUNNEL6 and address.is_global
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    if address.version == 6 and address not in _INTERNET6:
+        return False
+    special = any(address in network for network in _SPECIAL)
+    return not special or any(address in network for network in _REACHABLE)
 
 # %% ../nbs/40_fetch.ipynb #e1f0a004
 def _left(until: float) -> float:
@@ -63,8 +80,8 @@ def _left(until: float) -> float:
     return left
 
 
-def _addresses(host: str, port: int, until: float, allow_private: bool) -> list[str]:
-    "The addresses behind a name, all of them public."
+def _look_up(host: str, port: int, until: float) -> list[str]:
+    "The addresses behind a name; none where nobody knows it."
     found = []
 
     def ask():
@@ -78,11 +95,22 @@ def _addresses(host: str, port: int, until: float, allow_private: bool) -> list[
     asking.join(_left(until))
     if not found:
         raise TimeoutError
-    if not found[0]:
-        raise BadImage(f"no server is called {host} (or there is no network)")
-    if not allow_private and not all(map(is_public, found[0])):
-        raise BadImage(f"{host} lies in a private network: only pictures of the open internet are fetched")
     return list(dict.fromkeys(found[0]))
+
+
+def _addresses(host: str, port: int, until: float, allow_private: bool) -> list[str]:
+    "The addresses behind a name, all of them public."
+    found = _look_up(host, port, until)
+    if not found:
+        raise BadImage(f"no server is called {host} (or there is no network)")
+    if not allow_private and not all(map(is_public, found)):
+        raise _private(host)
+    return found
+
+
+def _private(host: str) -> BadImage:
+    "The refusal of a name that leads inwards."
+    return BadImage(f"{host} lies in a private network: only pictures of the open internet are fetched")
 
 # %% ../nbs/40_fetch.ipynb #e1f0a005
 def _trust() -> ssl.SSLContext:
@@ -116,6 +144,57 @@ class _Clocked(io.RawIOBase):
         pass
 
 
+# Endings of names that are not of the open internet: RFC 6761, 6762, 8375, 9476, ICANN's "internal", and what houses are used to.
+_HOUSE = ("local", "localhost", "localdomain", "internal", "intranet", "private", "corp", "home", "lan", "arpa", "test", "invalid", "alt")
+
+
+def _find_proxy(host: str, port: int, secure: bool, until: float, allow_private: bool):
+    "The proxy that must be asked for this server, as `urlsplit` takes it apart; None where there is none."
+    known = getproxies()
+    text = known.get("https" if secure else "http") or known.get("all")
+    if not text or proxy_bypass(f"{host}:{port}"):
+        return None
+    try:  # who waits here for a name server that is silent would have no time left for the proxy
+        found = _look_up(host, port, time.monotonic() + _left(until) / 3)
+    except TimeoutError:
+        found = []
+    if allow_private and found and all(ipaddress.ip_address(a.partition("%")[0]).is_loopback for a in found):
+        return None  # no proxy leads to this machine
+    *_, before, last = ["", "", *host.rstrip(".").split(".")]
+    house = not before or last in _HOUSE or last[:1].isdigit() or ":" in host
+    if not allow_private and not (all(map(is_public, found)) if found else not house):
+        raise _private(host)
+    proxy = urlsplit(text if "://" in text else f"http://{text}")
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise BadImage(f"the proxy of this computer, {proxy.scheme}://{proxy.hostname}, is of a kind that cannot be used: only http:// can")
+    return proxy
+
+
+@contextmanager
+def _line(host: str, port: int, secure: bool, until: float, allow_private: bool) -> Iterator[tuple[socket.socket, str, dict]]:
+    "A connection to a server, through the proxy where there is one; what stands before the path then, and what the proxy must hear."
+    proxy, before, heard = _find_proxy(host, port, secure, until, allow_private), "", {}
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if proxy and proxy.username:
+        secret = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+        heard = {"Proxy-Authorization": f"Basic {base64.b64encode(secret).decode()}"}
+    to = (proxy.hostname, proxy.port or 80, until, True) if proxy else (host, port, until, allow_private)
+    with _connect(*to) as sock:
+        if proxy and not secure:
+            before = f"http://{place.removesuffix(':80')}"
+        elif proxy:
+            lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *(f"{name}: {value}" for name, value in heard.items()), "", ""]
+            clocked, heard = _Clocked(sock, until), {}
+            clocked.sendall("\r\n".join(lines).encode())
+            answer = http.client.HTTPResponse(clocked, method="CONNECT")
+            answer.begin()
+            if answer.status != 200:
+                raise BadImage(f"the proxy answered {answer.status} ({http.client.responses.get(answer.status, 'unknown')})")
+        sock.settimeout(_left(until))
+        with _trust().wrap_socket(sock, server_hostname=host) if secure else sock as sock:
+            yield sock, before, heard
+
+
 def _connect(host: str, port: int, until: float, allow_private: bool) -> socket.socket:
     "A connection to the first address of the host that answers: the very addresses that were checked."
     addresses = _addresses(host, port, until, allow_private)
@@ -134,22 +213,20 @@ def _get(url: str, most_bytes: int, until: float, allow_private: bool) -> tuple[
     "Ask once: where the picture has moved to, or its bytes."
     parts = urlsplit(url)
     secure, host = parts.scheme == "https", (parts.hostname or "").encode("idna").decode()
-    if not is_url(url) or not host or "@" in parts.netloc:
+    if not is_url(url) or not re.fullmatch(r"[\w.:-]+", host, re.ASCII) or "@" in parts.netloc:
         raise BadImage("not a web address of the form https://server/picture.jpg")
     port = parts.port or (443 if secure else 80)
-    with _connect(host, port, until, allow_private) as sock:
-        sock.settimeout(_left(until))
-        with _trust().wrap_socket(sock, server_hostname=host) if secure else sock as sock:
-            server = http.client.HTTPConnection(host, port)
-            server.default_port, server.sock = (443 if secure else 80), _Clocked(sock, until)
-            way = quote((parts.path or "/") + ("?" + parts.query if parts.query else ""), safe=_AS_IT_IS)
-            server.request("GET", way, headers={"User-Agent": _AGENT, "Accept": "image/*", "Connection": "close"})
-            answer = server.getresponse()
-            if answer.status in (301, 302, 303, 307, 308) and answer.getheader("Location"):
-                return urljoin(url, answer.getheader("Location")), b""
-            if answer.status != 200:
-                raise BadImage(f"the server answered {answer.status} ({http.client.responses.get(answer.status, 'unknown')})")
-            return "", _body(answer, most_bytes)
+    with _line(host, port, secure, until, allow_private) as (sock, before, heard):
+        server = http.client.HTTPConnection(host, port)
+        server.default_port, server.sock = (443 if secure else 80), _Clocked(sock, until)
+        way = before + quote((parts.path or "/") + ("?" + parts.query if parts.query else ""), safe=_AS_IT_IS)
+        server.request("GET", way, headers={"User-Agent": _AGENT, "Accept": "image/*", "Connection": "close"} | heard)
+        answer = server.getresponse()
+        if answer.status in (301, 302, 303, 307, 308) and answer.getheader("Location"):
+            return urljoin(url, answer.getheader("Location")), b""
+        if answer.status != 200:
+            raise BadImage(f"the server answered {answer.status} ({http.client.responses.get(answer.status, 'unknown')})")
+        return "", _body(answer, most_bytes)
 
 
 def _body(answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
