@@ -27,7 +27,6 @@ import torch
 from fastcore.script import anno_parser
 from PIL import Image
 from starlette.datastructures import MutableHeaders
-from streamlit import config
 
 from .core import end_well, in_notebook
 from .demo import DEMO_CLASSES
@@ -326,6 +325,8 @@ def apply_settings(
     upload_mb: int,  # how large a file may be
 ):
     "Set what nobody has set on the command line, by a variable or in a file of Streamlit's."
+    from streamlit import config  # not on top: it keeps a notebook that imports it from showing plots
+
     wanted = SETTINGS | {"server.maxUploadSize": upload_mb, "server.enableXsrfProtection": not in_space()}
     for name, value in wanted.items():
         if not config.is_manually_set(name):
@@ -371,7 +372,8 @@ def vehicle_app(
     from streamlit.web import cli
 
     for name in ("server.fileWatcherType", "server.showEmailPrompt", "browser.gatherUsageStats"):
-        os.environ.setdefault(config.get_config_options()[name].env_var, str(SETTINGS[name]).lower())
+        variable = "STREAMLIT_" + re.sub("([A-Z])", r"_\1", name.replace(".", "_")).upper()
+        os.environ.setdefault(variable, str(SETTINGS[name]).lower())
     if models is not None:
         os.environ["VEHICLE_MODELS"] = models
     own = [f"--server.{name}={value}" for name, value in {"port": port, "address": address}.items() if value is not None]
