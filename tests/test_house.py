@@ -51,7 +51,9 @@ def differences(a: Path, b: Path, pattern: str) -> list[str]:
 
 
 def test_export_is_up_to_date(repo_copy):
-    shutil.rmtree(repo_copy / "vehicle_nb")  # so that a module whose notebook is gone shows up too
+    for path in (repo_copy / "vehicle_nb").glob("*.py"):  # so that a module whose notebook is gone shows up too
+        if path.name != "__init__.py":  # nbdev writes the version there; the rest is ours
+            path.unlink()
     run(program("nbdev_export"), cwd=repo_copy)
     stale = differences(PACKAGE, repo_copy / "vehicle_nb", "*.py")
     assert not stale, f"run nbdev_export: {stale} are not what the notebooks say"
