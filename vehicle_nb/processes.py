@@ -146,7 +146,7 @@ def together(
             raise
         raise Interrupted(
             f"Rank {acc.process_index}: another process has died or does not answer. Its own message, if any, says why. "
-            f"Start all of them again with --resume --run_name {path.name}"
+            + how_to_resume(path, acc.num_processes)
         ) from None
 
 # %% ../nbs/33_processes.ipynb #84b27f97
