@@ -52,7 +52,7 @@ def differences(a: Path, b: Path, pattern: str) -> list[str]:
 
 def test_export_is_up_to_date(repo_copy):
     for path in (repo_copy / "vehicle_nb").glob("*.py"):  # so that a module whose notebook is gone shows up too
-        if path.name != "__init__.py":  # nbdev writes no more than the version into it
+        if path.name != "__init__.py":  # nbdev writes the version there; the rest is ours
             path.unlink()
     run(program("nbdev_export"), cwd=repo_copy)
     stale = differences(PACKAGE, repo_copy / "vehicle_nb", "*.py")

@@ -152,7 +152,7 @@ def together(
             raise
         raise Interrupted(
             f"Rank {acc.process_index}: another process has died or does not answer. Its own message, if any, says why. "
-            f"Start all of them again{f' with --resume --run_name {path.name}' if path else '.'}"
+            + (how_to_resume(path, acc.num_processes) if path else "Start all of them again.")
         ) from None
 
 
