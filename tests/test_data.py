@@ -476,12 +476,12 @@ def with_raw_names(path: Path, words: list[str], code: str, extra: bool = False)
 
 
 NAMES = [
-    ("gbk", "卡车 自行车"), ("gbk", "健康 患病"), ("gbk", "猫 狗"), ("big5", "卡車 自行車"), ("cp932", "トラック 自転車"),
-    ("cp932", "りんご みかん"), ("cp949", "트럭 자전거"), ("cp949", "고양이 개"), ("cp866", "Грузовик Велосипед"),
-    ("cp1251", "кошка собака"), ("cp850", "Müllwagen Straßenbahn"), ("cp1252", "Müllwagen Straßenbahn"),
-    ("cp1252", "Straßenbahn bus"), ("cp850", "Vélo camion"), ("cp1252", "Vélo camion"), ("cp850", "Caminhão Ônibus"),
-    ("cp1252", "Caminhão Ônibus"), ("cp850", "Fähre Zug"), ("cp1252", "Fähre Zug"), ("cp852", "Ciężarówka Łódź"),
-    ("utf-8", "卡车 Müllwagen"),
+    ("gbk", "卡车 自行车"), ("gbk", "健康 患病"), ("gbk", "猫 狗"), ("big5", "卡車 自行車"),
+    ("cp932", "トラック 自転車"), ("cp932", "りんご みかん"), ("cp949", "트럭 자전거"), ("cp949", "고양이 개"),
+    ("cp866", "Грузовик Велосипед"), ("cp1251", "кошка собака"), ("cp850", "Müllwagen Straßenbahn"),
+    ("cp1252", "Müllwagen Straßenbahn"), ("cp1252", "Straßenbahn bus"), ("cp850", "Vélo camion"),
+    ("cp1252", "Vélo camion"), ("cp850", "Caminhão Ônibus"), ("cp1252", "Caminhão Ônibus"), ("cp850", "Fähre Zug"),
+    ("cp1252", "Fähre Zug"), ("cp852", "Ciężarówka Łódź"), ("utf-8", "卡车 Müllwagen"),
 ]  # fmt: skip
 
 
