@@ -172,9 +172,6 @@ def run_command(
     prog: str | None = None,  # the command's name in its help
 ):
     "Parse `argv` as `func`'s parameters, call it, and leave the process as `end_well` does."
-    from vehicle_nb.pool import limit_threads  # here, because it needs this module
-
-    limit_threads()
     prog = prog or f"vehicle_{func.__name__}"
     args = vars(anno_parser(func, prog=prog).parse_args(argv))
     args = {name: value for name, value in args.items() if name not in ("pdb", "xtra")}
