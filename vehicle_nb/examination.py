@@ -22,6 +22,7 @@ from .confidence import Judge, judge_pictures, known_score
 from .core import PALETTE, VehicleError, progress
 from .loading import PackedSplit
 from .model import load_bundle
+from .pool import limit_threads
 
 # %% ../nbs/38_examination.ipynb #bc547b97
 def predict_probs(
@@ -73,6 +74,7 @@ def collect(
     if split not in ("train", "val", "test"):
         raise VehicleError(f"There is no split {split!r}: choose train, val or test.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    limit_threads()
     model, config = load_bundle(bundle, device)
     packed = PackedSplit(processed, split)
     places = shared_classes(config["classes"], list(packed.classes), bundle, processed)

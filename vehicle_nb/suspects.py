@@ -17,7 +17,7 @@ from PIL import Image
 
 from .audit_plots import small_picture
 from .core import VehicleError, progress
-from .pool import cpu_count
+from .pool import cpu_count, limit_threads
 
 # %% ../nbs/21_suspects.ipynb #d3e9df76
 def _compact(features: np.ndarray, most: int = 256) -> np.ndarray:
@@ -189,6 +189,7 @@ def extract_features(
         return np.asarray(img.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
     batches, found = [paths[i : i + 32] for i in range(0, len(paths), 32)], []
+    limit_threads()
     with ThreadPoolExecutor(cpu_count()) as pool, torch.inference_mode():
         waiting = [pool.submit(pixels, path) for path in paths[:64]]  # decode the next batch while this one is computed
         for n, batch in enumerate(progress(batches, "features", unit="batch", disable=not show_progress)):
