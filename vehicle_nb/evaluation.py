@@ -32,7 +32,6 @@ from vehicle_nb.examination import (
 from .loading import read_config, to_input
 from .model import find_bundle
 from .places import check_mark, check_replace, write_whole_folder
-from .pool import limit_threads
 from .report_page import figure_svg, image_uri, report_page, share_text
 from .strangers import load_strangers, meet_strangers, stranger_figures
 
@@ -68,7 +67,6 @@ def evaluate(
 ) -> dict:  # all figures; `per_class` and `robustness` are tables
     "Measure a bundle on a split and write the report: index.html, report.json, per_class.csv, predictions.csv."
     keep_memory()
-    limit_threads()
     bundle = find_bundle(bundle if bundle is not None else "models")
     processed, dest = processed or own_set(bundle), Path(dest) if dest is not None else Path(bundle) / "report"
     _check_dest(dest)

@@ -24,7 +24,6 @@ from .audit_plots import plot_bytes, plot_counts, plot_formats, plot_groups, plo
 from .core import VehicleError, in_notebook, only_one, overlap, run_command, write_whole
 from .data import class_folders, disk_errors
 from .duplicates import close_pairs, near_duplicates, tiny
-from .pool import limit_threads
 from .suspects import FEATURE_SIDE, HOW_TO_GET_WEIGHTS, extract_features, find_suspects, pretrained
 
 # %% ../nbs/01_exploration.ipynb #544829cf
@@ -38,7 +37,6 @@ def _cached_features(audit: Audit, rows: pd.DataFrame, weights: str, dest: Path,
     "Features of pictures; those of the same pictures and the same weights are taken from the last run."
     import torch
 
-    limit_threads()
     stamp = [str(weights), file_stamp(Path(weights)), FEATURE_SIDE, *rows["sha256"]]
     stamp = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
     kept = dest / ".cache" / "features.npz"
