@@ -272,7 +272,7 @@ def test_a_mistake_ends_in_one_sentence(place, argv, words, tmp_path, monkeypatc
 
 def test_the_command_says_what_counts_and_what_comes_next(place):
     code, out, _ = command("--bundle", place[0], "--processed", place[1])
-    assert code == 0 and "100.0 %" in out and "index.html" in out and "streamlit run app.py" in out
+    assert code == 0 and "100.0 %" in out and "index.html" in out and "vehicle_app" in out
 
 
 # --- where it looked -----------------------------------------------------------------------------------------------------

@@ -246,4 +246,4 @@ def how_to_open_page(
 ) -> str:  # it can be typed as it stands
     "The command that opens the page with the models beside this one."
     models = Path(path).parent
-    return f"{'' if models == Path('models') else f'VEHICLE_MODELS={shlex.quote(str(models))} '}streamlit run app.py"
+    return "vehicle_app" if models == Path("models") else f"vehicle_app --models {shlex.quote(str(models))}"
