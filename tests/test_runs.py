@@ -210,7 +210,7 @@ def test_a_finished_run_is_left_as_it_is(finished_run, capsys):
     before = {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()}
     metrics = train(models=str(finished_run.parent), run_name="done", resume=True)
     assert "is finished: nothing is left to train" in capsys.readouterr().out and metrics["test_pictures"] == 16
-    with pytest.raises(VehicleError, match=r"finished, after the 1 epochs .* not obeyed: --epochs 5"):
+    with pytest.raises(VehicleError, match=r"finished \(epochs planned: 1\)\. .* not obeyed: --epochs 5"):
         train(models=str(finished_run.parent), run_name="done", resume=True, epochs=5, quiet=True)
     assert {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()} == before
 

@@ -323,7 +323,7 @@ def nothing_left(
         return {}
     kept = read_settings(path)
     if other := overruled(options | free_options(kept), kept):
-        raise VehicleError(f"{path} is finished, after the {kept['epochs']} epochs that it was planned for. {other.strip()}")
+        raise VehicleError(f"{path} is finished (epochs planned: {kept['epochs']}). {other.strip()}")
     found = read_bundle_config(path)["metrics"]
     return found | {"run": str(path), "stopped": False}
 
