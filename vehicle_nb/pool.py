@@ -188,7 +188,7 @@ def quickest_threads(
     before, counts, rounds = torch.get_num_threads(), [most >> half for half in range(most.bit_length())], 0
     spent, until = dict.fromkeys(counts, 0.0), time.monotonic() + seconds
     # One layer, not a network: on a busy machine threads that wait for each other may take seconds for a whole step.
-    layer, xb = torch.nn.Conv2d(48, 48, 3, padding=1), torch.ones(8, 48, 16, 16)
+    layer, xb = torch.nn.Conv2d(48, 48, 3, padding=1), torch.ones(8, 48, 32, 32)
     while len(counts) > 1 and (rounds < 3 or time.monotonic() < until):
         for threads in counts:  # by turns, so that what else happens on this machine hits them all
             torch.set_num_threads(threads)
