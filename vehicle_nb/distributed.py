@@ -58,7 +58,7 @@ def _open_store(rank: int, address: str, port: int, timeout: int) -> dist.Store:
         store = found.get(timeout=timeout)
     except queue.Empty:
         store = None
-    if isinstance(store, dist.Store):
+    if store and not isinstance(store, Exception):
         return store
     if rank == 0 and "EADDRINUSE" in str(store):
         busy = f"Rank 0 cannot open port {port}: it is in use, perhaps by another rank 0."
