@@ -35,7 +35,7 @@ PENALTIES = (1e-2, 1e-3, 1e-4)
 def read_small(path: Path, share: float = 0.7) -> tuple:
     "The set as 32×32 pixels: x N×3072 in [0, 1], labels, and which pictures are for testing."
     x, y, test = [], [], []
-    for label, kind in enumerate(sorted(path.iterdir())):
+    for label, kind in enumerate(sorted(p for p in path.iterdir() if p.is_dir())):
         files = sorted(kind.iterdir())
         x += [np.asarray(Image.open(file).resize((32, 32), Image.Resampling.BOX), np.float32).ravel() / 255 for file in files]
         y += [label] * len(files)
