@@ -169,7 +169,7 @@ def test_one_tensor_that_does_not_fit_is_enough(resnet, change, tmp_path):
 NOTHING = [b"", b"no weights", {"a": 1}, [torch.ones(3)], {"state_dict": {}}, torchvision.models.resnet18]
 
 
-@pytest.mark.parametrize("content", NOTHING, ids=str)
+@pytest.mark.parametrize("content", NOTHING, ids=["empty", "text", "number", "list", "hollow", "network"])
 def test_what_holds_no_weights_says_how_to_write_them(content, tmp_path):
     path = tmp_path / "thing.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content() if callable(content) else content, path)
