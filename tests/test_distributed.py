@@ -384,7 +384,7 @@ def test_our_options_decide_not_the_users_accelerate_config(processed, tmp_path)
     command = [sys.executable, *launched.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | env)
     assert done.returncode == 0, done.stderr
-    assert "in fp32, 1 process on cpu" in done.stdout and "mixed_precision bf16 (--precision decides)" in done.stdout
+    assert "in fp32, 1 process of 1 thread on cpu" in done.stdout and "mixed_precision bf16 (--precision decides)" in done.stdout
     assert "dynamo_backend inductor (--compile decides)" in done.stdout and "gradient_accumulation_steps 4" in done.stdout
     ended(start("alone", 1, f"{options} --run_name alone")[0])
     same_run(tmp_path / "alone", tmp_path / "launched")

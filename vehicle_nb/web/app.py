@@ -15,10 +15,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vehicle_nb import page, server, visitors
+from vehicle_nb.bundles import list_bundles, why_broken
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo import draw_vehicle
 from vehicle_nb.inference import Predictor
-from vehicle_nb.model import list_bundles
 from vehicle_nb.page import Language, plain
 from vehicle_nb.visitors import LIMITS, AnswerDesk, Visit
 
@@ -83,7 +83,7 @@ def main():
 def find_desk(paths: dict[str, Path]) -> tuple[AnswerDesk | None, dict[str, str]]:
     "The model that the visitor has chosen, or else the first that can be used; and why others before it cannot."
     broken = {}
-    for run in [state.run] if state.get("run") in paths else paths:
+    for run in [state.run] if state.get("run") in paths else [*damaged_since(paths), *paths]:
         try:
             desk = load_desk(page.bundle_key(paths[run]))
         except OSError as error:  # the files have just gone
@@ -92,6 +92,12 @@ def find_desk(paths: dict[str, Path]) -> tuple[AnswerDesk | None, dict[str, str]
             return desk, broken
         broken[run] = str(desk)
     return None, broken
+
+
+def damaged_since(paths: dict[str, Path]) -> list[str]:
+    "Models that are newer than the first one and, at a quick look, cannot be used: visitors shall know why an older one answers."
+    made = {run: (path / "model.safetensors").stat().st_mtime for run, path in paths.items()}
+    return [run for run, path in paths.items() if made[run] > made[next(iter(paths))] and why_broken(path)]
 
 
 def at_home() -> bool:
@@ -275,7 +281,7 @@ def choose_model(paths: dict[str, Path], desk: AnswerDesk | None, broken: dict[s
     "Which of the models answers: the newest that can, until the visitor chooses another one."
     # A list, not a box that folds away: names of runs are long, and a box would cut them off.
     with st.container(key="models", height=220 if len(paths) > 6 else "content"):
-        damaged = {name: say("{run} (damaged)", run=name) for name in broken}
+        damaged = {name: say("{run} (damaged)", run=name) for name, path in paths.items() if name in broken or why_broken(path)}
         names = {name: damaged.get(name) or page.bundle_label(path, say) for name, path in paths.items()}
         key, run = f"model_{say.code}", Path(desk.predictor.path).name if desk else next(iter(broken))
         st.radio(say("Model"), names, index=list(names).index(run), format_func=lambda c: names.get(c, c), key=key,
