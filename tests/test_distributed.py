@@ -157,22 +157,22 @@ def test_every_launcher_trains_a_network_that_knows_its_pictures(tmp_path, how, 
 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory) -> Path:
-    "Four kinds of vehicle of the demo set, and a resnet18 that has learned two others."
+    "Four kinds of vehicle of the demo set, and a resnet18 that knows them, whose weights can be borrowed."
     from vehicle_nb.demo import make_demo
     from vehicle_nb.preprocessing import preprocess
 
     path = tmp_path_factory.mktemp("drawings")
-    for name, kinds in {"set": ["bus", "kayak", "tractor", "unicycle"], "other": ["bicycle", "helicopter"]}.items():
-        make_demo(path / f"{name}_raw", per_class=60, classes=kinds, show_progress=False)
-        preprocess(path / f"{name}_raw", path / name, show_progress=False)
-    train(str(path / "other"), models=str(path), run_name="lender", arch="resnet18", epochs=10, input_size=64, threads=1, quiet=True)
+    make_demo(path / "raw", per_class=60, classes=["bus", "kayak", "tractor", "unicycle"], show_progress=False)
+    preprocess(path / "raw", path / "set", show_progress=False)
+    lender = {"arch": "resnet18", "epochs": 24, "augmentation": 0.5, "input_size": 64}
+    train(str(path / "set"), models=str(path), run_name="lender", **lender, quiet=True)
     return path
 
 
 NETWORKS = {
     "own": "--epochs 40 --input_size 64",
-    "fine-tuned, fixed": "--arch resnet18 --weights {lender} --norms fixed --epochs 12 --input_size 64 --lr 0.001",
-    "fine-tuned, free": "--arch resnet18 --weights {lender} --norms free --epochs 12 --input_size 64 --lr 0.001",
+    "fine-tuned, fixed": "--arch resnet18 --weights {lender} --norms fixed --epochs 4 --input_size 64",
+    "fine-tuned, free": "--arch resnet18 --weights {lender} --norms free --epochs 4 --input_size 64",
 }
 
 
@@ -187,7 +187,7 @@ def test_one_two_and_four_processes_learn_the_same(drawings, tmp_path, request, 
         for how in ("terminals", "accelerate", "torchrun") for ranks in (1, 2, 4)
     }  # fmt: skip
     alone = learned("alone", 1, f"{options} --models {tmp_path / 'alone'}")
-    assert alone >= 0.85 and all(abs(share - alone) <= 4 / 36 for share in found.values()), (alone, found)
+    assert alone >= 0.9 and all(abs(share - alone) <= 4 / 36 for share in found.values()), (alone, found)
 
 
 def by_hand(average: dict, model: torch.nn.Module, step: int, decay: float) -> dict:
