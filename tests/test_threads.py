@@ -12,6 +12,7 @@ import torch
 from tiny import tiny_processed
 
 from vehicle_nb import pool, processes
+from vehicle_nb.core import write_json
 from vehicle_nb.pool import cpu_count, cpu_quota, given_threads, limit_threads, quickest_threads
 from vehicle_nb.train import train
 
@@ -158,6 +159,12 @@ def written(models: Path) -> int:
     return json.loads((models / "run" / "settings.json").read_text())["threads"]
 
 
+def cut_off(models: Path):
+    "Make a finished run one that was stopped just before its end."
+    config = models / "run" / "config.json"
+    write_json(config, json.loads(config.read_text()) | {"finished": False})
+
+
 def test_the_trials_number_is_written_and_a_resumed_run_keeps_it(processed, tmp_path, monkeypatch):
     options = {"processed": str(processed), "models": str(tmp_path), "run_name": "run", **QUICK}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -168,8 +175,10 @@ def test_the_trials_number_is_written_and_a_resumed_run_keeps_it(processed, tmp_
     assert written(tmp_path) == torch.get_num_threads() == 3
     monkeypatch.setattr(processes, "quickest_threads", lambda most: pytest.fail("a resumed run tries nothing"))
     torch.set_num_threads(1)
+    cut_off(tmp_path)
     train(**options, resume=True)
     assert written(tmp_path) == torch.get_num_threads() == 3
+    cut_off(tmp_path)
     train(**options, resume=True, threads=2)
     assert written(tmp_path) == torch.get_num_threads() == 2, "who says --threads means it"
 

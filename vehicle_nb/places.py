@@ -103,7 +103,7 @@ def check_mark(
     mark: str,  # what those that we wrote hold in their first or last 64 KB
 ):
     "Refuse to write over a file that is not ours."
-    with suppress(FileNotFoundError), open(path, "rb") as file:
+    with suppress(FileNotFoundError, NotADirectoryError), open(path, "rb") as file:
         head = file.read(2**16)
         file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
         if mark.encode() not in head + file.read():
