@@ -119,7 +119,7 @@ def test_imports_stand_alone(path):
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_notebook_parses_on_the_oldest_python(path):
-    "Ruff reads the notebook as the oldest Python that we promise would, and knows every name in it; ruff.toml keeps it from the other rules."
+    "Ruff reads the notebook as the oldest Python that we promise would, and knows every name in it; it asks no more of notebooks."
     minimum = "py" + read_settings()["min_python"].replace(".", "")
     run(program("ruff"), "check", "--isolated", "--no-cache", "--select", "E9,F821", "--target-version", minimum, path, cwd=ROOT)
 
