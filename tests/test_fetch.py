@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,16 +292,22 @@ def test_https_asks_for_the_servers_name_and_refuses_a_certificate_that_is_not_i
     assert names == ["safe.example", "false.example"]
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes a certificate for this test, is not installed")
-def test_a_real_certificate_opens_the_way_only_under_its_own_name(server, monkeypatch, tmp_path):
-    key, own = tmp_path / "key.pem", tmp_path / "own.pem"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout"
+def secure_server(name: str, folder: Path) -> tuple[http.server.ThreadingHTTPServer, Path]:
+    "A server with a certificate of its own for `name`, and the file that holds the certificate."
+    key, own = folder / "key.pem", folder / "own.pem"
+    make = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name} -keyout"
     subprocess.run([*make.split(), key, "-out", own], check=True, capture_output=True)
     identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     identity.load_cert_chain(own, key)
     secure = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     secure.asked, secure.socket = [], identity.wrap_socket(secure.socket, server_side=True)
     threading.Thread(target=secure.serve_forever, args=(0.02,), daemon=True).start()
+    return secure, own
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes a certificate for this test, is not installed")
+def test_a_real_certificate_opens_the_way_only_under_its_own_name(server, monkeypatch, tmp_path):
+    secure, own = secure_server("localhost", tmp_path)
     url = f"https://localhost:{secure.server_port}/bus.jpg"
     with pytest.raises(BadImage, match="certificate"):
         fetch_picture(url, allow_private=True)
@@ -472,14 +479,7 @@ def test_a_proxy_that_wants_a_password_or_says_no(proxy, monkeypatch):
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes a certificate for this test, is not installed")
 def test_through_a_proxy_the_servers_own_certificate_counts(proxy, monkeypatch, tmp_path):
-    key, own = tmp_path / "key.pem", tmp_path / "own.pem"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=unknown.example -addext subjectAltName=DNS:unknown.example -keyout"
-    subprocess.run([*make.split(), key, "-out", own], check=True, capture_output=True)
-    identity = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    identity.load_cert_chain(own, key)
-    secure = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    secure.asked, secure.socket = [], identity.wrap_socket(secure.socket, server_side=True)
-    threading.Thread(target=secure.serve_forever, args=(0.02,), daemon=True).start()
+    secure, own = secure_server("unknown.example", tmp_path)
     proxy.behind = secure.server_port
     monkeypatch.setattr(fetching, "_trust", lambda: ssl.create_default_context(cafile=own))
     assert fetch_picture("https://unknown.example/bus.jpg", seconds=10) == JPEG
