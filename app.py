@@ -1,4 +1,4 @@
-"""The page, for `streamlit run app.py`: all of it stands in vehicle_nb/web, and `vehicle_app` starts it, too."""
+"""The page, for `streamlit run app.py`: all of it stands in vehicle_nb/serving/web, and `vehicle_app` starts it, too."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from vehicle_nb import server
+from vehicle_nb.serving import server
 
 if __name__ == "__main__":
     print(f"This file is a page, not a program. Start it with: streamlit run {sys.argv[0]}", file=sys.stderr)

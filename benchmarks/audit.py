@@ -24,10 +24,13 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from common import command_line, stamp
 
-from vehicle_nb import duplicates
+from vehicle_nb.data import duplicates
 from vehicle_nb.core import write_json
-from vehicle_nb.data import list_images, read_image
-from vehicle_nb.exploration import audit, close_pairs, extract_features, find_suspects, pretrained
+from vehicle_nb.data.images import read_image
+from vehicle_nb.data.sources import list_images
+from vehicle_nb.data.audit import audit
+from vehicle_nb.data.duplicates import close_pairs
+from vehicle_nb.data.label_issues import extract_features, find_suspects, pretrained
 
 # --- planting ---------------------------------------------------------------------------------------------------------
 

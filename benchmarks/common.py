@@ -9,7 +9,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from vehicle_nb.data import cpu_count
+from vehicle_nb.parallel import cpu_count
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
@@ -63,7 +63,7 @@ def each_arch(
     import torch  # here: not every benchmark needs them
 
     from vehicle_nb.core import keep_memory, write_json
-    from vehicle_nb.processes import on_cpu, share_threads
+    from vehicle_nb.training.dist import on_cpu, share_threads
 
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=archs)
@@ -98,7 +98,7 @@ def same_run(
     import torch
     from safetensors.torch import load_file
 
-    from vehicle_nb.checkpoints import FIGURES
+    from vehicle_nb.training.checkpoints import FIGURES
 
     a, b = (load_file(run / "model.safetensors") for run in (one, other))
     histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.demo import make_demo
+from vehicle_nb.demo.make import make_demo
 
 PENALTIES = (1e-2, 1e-3, 1e-4)
 

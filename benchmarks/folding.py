@@ -1,4 +1,4 @@
-"""What does it bring to let convolutions do the work of fixed normalisation (`vehicle_nb.model.fold_norms`)?
+"""What does it bring to let convolutions do the work of fixed normalisation (`vehicle_nb.models.cnn.fold_norms`)?
 
     python benchmarks/folding.py                               some architectures, on the best device that is there
     python benchmarks/folding.py --archs resnet50 --batch_size 128
@@ -13,8 +13,8 @@ import time
 import torch
 from common import each_arch, spread
 
-from vehicle_nb.model import create_model, fold_norms, freeze_norms, param_groups
-from vehicle_nb.recipe import choose_precision
+from vehicle_nb.models.cnn import create_model, fold_norms, freeze_norms, param_groups
+from vehicle_nb.training.config import choose_precision
 
 ARCHS = ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "mnasnet1_0", "shufflenet_v2_x1_0", "resnet18", "resnet50"]
 

@@ -26,11 +26,12 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vehicle_nb.confidence import remember
+from vehicle_nb.evaluation.calibration import remember
 from vehicle_nb.core import VehicleError, progress, write_json
-from vehicle_nb.demo import draw_vehicle
-from vehicle_nb.inference import Predictor
-from vehicle_nb.model import MEMORY, SCORES, create_model, find_head, save_bundle
+from vehicle_nb.demo.make import draw_vehicle
+from vehicle_nb.serving.predictor import Predictor
+from vehicle_nb.models.bundle import MEMORY, SCORES, save_bundle
+from vehicle_nb.models.cnn import create_model, find_head
 
 LIMIT = 5.0  # seconds that one case may take
 ODD = [None, True, False, 0, -1, 1, 2**31, 2**64, 10**400, -0.0, 1e-320, 1e308, float("nan"), float("inf"), "", "x", "\x00", "\ud800",

@@ -25,13 +25,14 @@ from common import RESULTS, command_line, stamp
 from PIL import Image
 from torchvision import transforms
 
-from vehicle_nb.augment import resize_bytes
+from vehicle_nb.data.augment import resize_bytes
 from vehicle_nb.core import VehicleError, write_json
-from vehicle_nb.data import cpu_count
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.exported import OnnxNetwork, export_onnx, quantize
-from vehicle_nb.inference import Predictor, find_pictures
-from vehicle_nb.model import create_model, save_bundle
+from vehicle_nb.parallel import cpu_count
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.serving.onnx_export import OnnxNetwork, export_onnx, quantize
+from vehicle_nb.serving.predictor import Predictor, find_pictures
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import create_model
 
 
 def draw_photos(folder: Path, number: int, width: int):

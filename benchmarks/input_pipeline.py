@@ -32,12 +32,12 @@ from accelerate import Accelerator
 from common import RESULTS, command_line, stamp
 from torch.utils.flop_counter import FlopCounterMode
 
-from vehicle_nb import loading
+from vehicle_nb.data import dataset as loading
 from vehicle_nb.core import keep_memory, write_json
-from vehicle_nb.loading import OnDevice, PackedSplit, make_loader, read_config
-from vehicle_nb.processes import on_cpu, share_threads
-from vehicle_nb.recipe import Settings, complete
-from vehicle_nb.trainer import Trainer, train_step
+from vehicle_nb.data.dataset import OnDevice, PackedSplit, make_loader, read_config
+from vehicle_nb.training.dist import on_cpu, share_threads
+from vehicle_nb.training.config import Settings, complete
+from vehicle_nb.training.loop import Trainer, train_step
 
 
 def batches(trainer: Trainer):

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from common import RESULTS, command_line, stamp
 
-from vehicle_nb.augment import resize_bytes
+from vehicle_nb.data.augment import resize_bytes
 from vehicle_nb.core import write_json
-from vehicle_nb.exported import OnnxNetwork, export_onnx, quantize
-from vehicle_nb.inference import Predictor
-from vehicle_nb.loading import PackedSplit
+from vehicle_nb.serving.onnx_export import OnnxNetwork, export_onnx, quantize
+from vehicle_nb.serving.predictor import Predictor
+from vehicle_nb.data.dataset import PackedSplit
 
 
 def ask(predictor: Predictor, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

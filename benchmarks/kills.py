@@ -21,7 +21,7 @@ import psutil
 from common import RESULTS, command_line, same_run, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.checkpoints import list_checkpoints
+from vehicle_nb.training.checkpoints import list_checkpoints
 
 
 def start(processes: int, options: str) -> subprocess.Popen:

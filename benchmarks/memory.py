@@ -21,9 +21,9 @@ import torch
 from common import RESULTS, command_line, spread, stamp
 
 from vehicle_nb.core import keep_memory, write_json
-from vehicle_nb.model import create_model
-from vehicle_nb.processes import share_threads
-from vehicle_nb.recipe import choose_precision
+from vehicle_nb.models.cnn import create_model
+from vehicle_nb.training.dist import share_threads
+from vehicle_nb.training.config import choose_precision
 
 
 def rate(model: torch.nn.Module, xb: torch.Tensor, bf16: bool, learn: bool, seconds: float) -> dict:

@@ -35,9 +35,10 @@ from websocket import create_connection  # websocket-client, which JupyterLab br
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.data import cpu_count
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.model import create_model, save_bundle
+from vehicle_nb.parallel import cpu_count
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import create_model
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ The peers, each with its usual recipe: loops like torchvision's references and A
 Each contender is a process of its own, on the same device, with the same number of threads; it gets the set's JPEGs, which
 preprocessing has made small. With `--raw` peers get the photos that these were made of, which is what their scripts are
 usually started with; the seconds of preprocessing are taken, too. The larger the photos, the more that matters: drawn
-ones can have any size, `python -c "from vehicle_nb.demo import make_demo; make_demo('raw', per_class=40, size=1280)"`.
+ones can have any size, `python -c "from vehicle_nb.demo.make import make_demo; make_demo('raw', per_class=40, size=1280)"`.
 A peer has no loading processes or one a thread, whichever a short trial found to be faster for it (beside a GPU: one a thread).
 
 1. Rate: pictures a second of real training at one picture size, in turns; the first steps warm up and are left out.
@@ -52,12 +52,15 @@ from torchvision.datasets import ImageFolder
 
 from common import RESULTS, command_line, spread, stamp
 
+from vehicle_nb.training import config
+from vehicle_nb.training import loop
 import vehicle_nb.train as training
 from vehicle_nb.core import VehicleError, end_well, house_style, write_json, write_whole
-from vehicle_nb.data import cpu_count
-from vehicle_nb.loading import list_split, read_config, to_input
-from vehicle_nb.model import OWN_ARCH, Rescale, create_model, list_archs, load_bundle, unknown_arch
-from vehicle_nb.preprocessing import preprocess
+from vehicle_nb.parallel import cpu_count
+from vehicle_nb.data.augment import to_input
+from vehicle_nb.data.dataset import list_split, read_config
+from vehicle_nb.models.cnn import OWN_ARCH, Rescale, create_model, list_archs, load_bundle, unknown_arch
+from vehicle_nb.data.preprocess import preprocess
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODULES = {"timm": "timm", "fastai": "fastai.vision.all"}  # what a peer needs besides our own requirements
@@ -291,7 +294,7 @@ def accelerate_style(run: Run):
 
 def ours(run: Run) -> dict:
     "`vehicle_nb.train.train`, watched from outside: the clock ticks when PyTorch's optimizer steps."
-    t, plain = run.task, training.predict_split
+    t, plain = run.task, loop.predict_split
     pictures = len(list_split(t.processed, "train", run.classes)[0])
 
     def tick(optimizer, *_):
@@ -315,7 +318,7 @@ def ours(run: Run) -> dict:
         run.ticks.clear()  # what was learned for the plan is thrown away
         return epochs
 
-    training.predict_split, training.epochs_within = predict_split, epochs_within
+    loop.predict_split, training.epochs_within = predict_split, epochs_within
     length = {"minutes": t.seconds / 60} if t.planned else {"epochs": run.epochs}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ours"
@@ -438,7 +441,7 @@ def measure_rate(tasks: list[Task], turns: int) -> dict:
 
 def whole_run(small: float, full: float, size: int) -> float:
     "Pictures a second over a run that begins with smaller pictures."
-    share = statistics.mean(training.train_size(size, k / 100) < size for k in range(100))
+    share = statistics.mean(config.train_size(size, k / 100) < size for k in range(100))
     return 1 / (share / small + (1 - share) / full)
 
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from common import each_arch
 
-from vehicle_nb.model import create_model
-from vehicle_nb.recipe import choose_precision
+from vehicle_nb.models.cnn import create_model
+from vehicle_nb.training.config import choose_precision
 
 ARCHS = [
     "vehicle_cnn", "resnet18", "resnet50", "vgg11", "densenet121", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small",

@@ -27,9 +27,10 @@ from PIL import Image
 from common import command_line, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.data import cpu_count, list_images, map_files
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.preprocessing import preprocess
+from vehicle_nb.data.sources import list_images
+from vehicle_nb.parallel import cpu_count, map_files
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.data.preprocess import preprocess
 
 
 def draw_photo(path: Path) -> None:
@@ -122,7 +123,7 @@ def watch(process: subprocess.Popen, peak: list[int]) -> None:
 def small_files(folder: Path, count: int) -> dict:
     "Time and memory of the whole stage on many small files."
     raw, peak = make(folder / "small", draw_small, count, list(DEMO_CLASSES)), [0]
-    command = [sys.executable, "-m", "vehicle_nb.preprocessing", str(raw), "--dest", str(folder / "processed")]
+    command = [sys.executable, "-m", "vehicle_nb.data.preprocess", str(raw), "--dest", str(folder / "processed")]
     start, before = time.perf_counter(), processor_time()
     process = subprocess.Popen(command)
     thread = threading.Thread(target=watch, args=(process, peak))

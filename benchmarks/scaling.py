@@ -24,9 +24,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from common import RESULTS, command_line, spread, stamp
 
 from vehicle_nb.core import house_style, keep_memory, write_json, write_whole
-from vehicle_nb.processes import share_threads, start_processes
-from vehicle_nb.recipe import Settings, complete
-from vehicle_nb.trainer import Trainer, train_step
+from vehicle_nb.training.dist import share_threads, start_processes
+from vehicle_nb.training.config import Settings, complete
+from vehicle_nb.training.loop import Trainer, train_step
 
 WARM = 3  # steps left out: DDP builds its buckets anew after the first
 

@@ -19,10 +19,11 @@ import numpy as np
 from common import RESULTS, command_line, stamp
 
 from vehicle_nb.core import write_json
-from vehicle_nb.data import class_folders
-from vehicle_nb.evaluation import Answers, calibration_error, collect
-from vehicle_nb.preprocessing import preprocess
-from vehicle_nb.strangers import load_strangers, meet_strangers, stranger_figures
+from vehicle_nb.data.sources import class_folders
+from vehicle_nb.evaluation.explain import collect
+from vehicle_nb.evaluation.metrics import Answers, calibration_error
+from vehicle_nb.data.preprocess import preprocess
+from vehicle_nb.evaluation.ood import load_strangers, meet_strangers, stranger_figures
 from vehicle_nb.train import train
 
 

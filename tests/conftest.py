@@ -23,7 +23,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
-NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
+# In reading order: the names of folders and files are numbered, and an inside (`01a_…`) comes after its lesson (`01_…`).
+NOTEBOOKS = sorted(path for path in NBS.rglob("*.ipynb") if not any(part.startswith(".") for part in path.relative_to(NBS).parts))
+
+
+def page_of(notebook: Path) -> str:
+    "The name of a notebook as the book has it: `1_data/01_sources`."
+    return notebook.relative_to(NBS).with_suffix("").as_posix()
 
 
 def read_settings(folder: Path = ROOT) -> configparser.SectionProxy:

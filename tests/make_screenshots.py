@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from test_app import APP, FLAGS, find_browser, stop
 
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 
 IMAGES = ROOT / "nbs" / "images"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from vehicle_nb.training import loop
 import vehicle_nb.train as training
 from vehicle_nb.core import end_well
 
@@ -34,7 +35,7 @@ class Notes:
         self.rank, self.folder, self.trouble = int(os.environ.get("RANK", 0)), Path(folder), trouble
         self.seen, self.pictures, self.weights, self.gradient = [], {}, [], None
         self.average, self.off = None, 0.0  # the moving average by hand, and the largest difference of the run's from it
-        self.step, self.end = training.train_step, training.end_epoch
+        self.step, self.end = loop.train_step, training.end_epoch
 
     def is_time(self, state) -> bool:
         "Is this the moment of trouble? It comes once, also where a launcher starts the rank again."
@@ -78,7 +79,7 @@ class Notes:
     def end_epoch(self, trainer, bar):
         result = self.end(trainer, bar)
         self.weights.append(digest([*trainer.plain.state_dict().values(), *trainer.ema.state_dict().values()]))
-        self.logits = {split: training.predict_split(trainer, split)[0] for split in ("val", "test")}
+        self.logits = {split: loop.predict_split(trainer, split)[0] for split in ("val", "test")}
         self.write()
         return result
 
@@ -110,7 +111,7 @@ def make_trouble(kind: str):
 def main():
     options = json.loads(sys.argv[1])
     notes, no_dropout = Notes(options.pop("notes"), options.pop("trouble", {})), options.pop("no_dropout", False)
-    training.train_step, training.end_epoch = notes.train_step, notes.end_epoch
+    loop.train_step, training.end_epoch = notes.train_step, notes.end_epoch
     if no_dropout:  # what is left of chance is the same for any number of ranks
         torch.nn.Dropout.forward = lambda self, x: x
     try:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from vehicle_nb.checkpoints import FIGURES
+from vehicle_nb.training.checkpoints import FIGURES
 
 
 def same_run(one: Path, other: Path):

@@ -36,15 +36,19 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from vehicle_nb import fetch as fetching, page, translation
-from vehicle_nb.data import MAX_PIXELS, BadImage
-from vehicle_nb.demo import DEMO_CLASSES
-from vehicle_nb.evaluation import evaluate
-from vehicle_nb.inference import UNKNOWN, in_words, load_image
-from vehicle_nb.visitors import LIMITS
+from vehicle_nb.serving import jobs
+from vehicle_nb.serving import image_input as fetching
+from vehicle_nb.serving import ui as page
+from vehicle_nb.serving import i18n as translation
+from vehicle_nb.data.images import BadImage, MAX_PIXELS
+from vehicle_nb.demo.make import DEMO_CLASSES
+from vehicle_nb.evaluation.evaluate import evaluate
+from vehicle_nb.serving.image_input import load_image
+from vehicle_nb.serving.predictor import UNKNOWN, in_words
+from vehicle_nb.serving.batching import LIMITS
 
 APP = str(ROOT / "app.py")  # for `streamlit run`
-PAGE = str(ROOT / "vehicle_nb" / "web" / "app.py")  # what that runs for each visitor
+PAGE = str(ROOT / "vehicle_nb" / "serving" / "web" / "app.py")  # what that runs for each visitor
 
 
 def visit_from(url: str, monkeypatch):
@@ -292,7 +296,7 @@ def test_what_was_seen_in_this_visit_comes_back_with_one_click(models):
 
 
 def test_more_pictures_than_allowed_are_counted_and_the_first_are_answered(models, monkeypatch):
-    from vehicle_nb import visitors
+    from vehicle_nb.serving import batching as visitors
 
     monkeypatch.setattr(visitors, "LIMITS", replace(visitors.LIMITS, pictures=3))
     tiny_bundle(models / "tiny")
@@ -357,9 +361,9 @@ def sentences() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("code", [code for code in page.languages() if code != "en"])
+@pytest.mark.parametrize("code", [code for code in translation.languages() if code != "en"])
 def test_a_language_says_every_sentence_of_the_page(code):
-    language, said = page.languages()[code], sentences()
+    language, said = translation.languages()[code], sentences()
     assert len(said) > 80
     assert said - language.texts.keys() == set(), "sentences that nobody has translated"
     assert language.texts.keys() - said == set(), "translations of sentences that the page does not say any more"
@@ -370,7 +374,7 @@ def test_a_language_says_every_sentence_of_the_page(code):
 
 
 def test_the_reasons_why_files_are_refused_are_known_in_french():
-    french = page.languages()["fr"]
+    french = translation.languages()["fr"]
     for name, (data, outcome) in byte_files().items():
         try:
             load_image(data, 64)
@@ -404,17 +408,17 @@ def test_the_browser_says_which_language(models, monkeypatch):
 def test_another_language_is_one_file(tmp_path, monkeypatch):
     "A third file in the folder is a third language; nothing else has to change."
     folder = tmp_path / "package"
-    shutil.copytree(ROOT / "vehicle_nb" / "languages", folder / "languages")
+    shutil.copytree(ROOT / "vehicle_nb" / "serving" / "languages", folder / "languages")
     plain = json.loads((folder / "languages" / "fr.json").read_text(encoding="utf-8"))
     plain |= {"name": "Español", "texts": {"This is": "Esto es"}}
     (folder / "languages" / "es.json").write_text(json.dumps(plain), encoding="utf-8")
     monkeypatch.setattr(translation, "files", lambda package: folder)
-    page.languages.cache_clear()
+    translation.languages.cache_clear()
     try:
-        assert list(page.languages()) == ["en", "es", "fr"] and page.pick_language("es-MX") == "es"
-        assert page.languages()["es"]("This is") == "Esto es"
+        assert list(translation.languages()) == ["en", "es", "fr"] and translation.pick_language("es-MX") == "es"
+        assert translation.languages()["es"]("This is") == "Esto es"
     finally:
-        page.languages.cache_clear()
+        translation.languages.cache_clear()
 
 
 # --- about the model -----------------------------------------------------------------------------------------------------
@@ -480,7 +484,7 @@ print('epoch   3/12  train loss 1 accuracy 50.0%   val loss 1 accuracy  61.5%', 
 print('training  25%|##| 01:30 left', end='', flush=True); print(chr(13), end='', flush=True)
 while not os.path.exists({str(go)!r}): time.sleep(0.05)
 shutil.copytree({str(made)!r}, os.path.join(sys.argv[2], 'demo'))"""
-    monkeypatch.setattr(page, "TRAIN_COMMAND", fake_training(code))
+    monkeypatch.setattr(jobs, "TRAIN_COMMAND", fake_training(code))
     at = run()
     button(at, "Train the demo model").click()
     at = run(at)
@@ -501,11 +505,11 @@ def page_job():
     "The training job that the page keeps for all visitors."
     import gc
 
-    return next(o for o in gc.get_objects() if type(o) is page.TrainingJob and o.process is not None)
+    return next(o for o in gc.get_objects() if type(o) is jobs.TrainingJob and o.process is not None)
 
 
 def test_a_training_that_fails_says_why_and_may_be_tried_again(models, monkeypatch):
-    monkeypatch.setattr(page, "TRAIN_COMMAND", fake_training("print('no *space* left'); raise SystemExit(2)"))
+    monkeypatch.setattr(jobs, "TRAIN_COMMAND", fake_training("print('no *space* left'); raise SystemExit(2)"))
     at = run()
     button(at, "Train the demo model").click()
     at = run(at)
@@ -521,7 +525,7 @@ def test_progress_is_read_from_what_the_real_training_prints(tmp_path):
     models = tmp_path / "models"
     command = [sys.executable, "-m", "vehicle_nb.train", "--processed", str(processed), "--models", str(models), "--threads", "1",
                "--epochs", "2", "--input_size", "32", "--batch_size", "4"]  # fmt: skip
-    job = page.TrainingJob(command)
+    job = jobs.TrainingJob(command)
     job.start()
     wait_until(lambda: not job.running, 150)
     time.sleep(0.2)
@@ -703,7 +707,7 @@ def space(tmp_path_factory):
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "installed")
     space = {"SPACE_ID": "someone/vehicles", "SPACE_HOST": "someone-vehicles.hf.space", "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "1"}
-    with serve(folder / "home", "vehicle_nb.page", PYTHONPATH=str(folder / "installed"), **space) as started:
+    with serve(folder / "home", "vehicle_nb.serving.ui", PYTHONPATH=str(folder / "installed"), **space) as started:
         yield started
 
 
@@ -1089,6 +1093,6 @@ def test_the_pages_pictures_are_small_enough_for_the_docs():
         assert path.stat().st_size <= 150 * 1024, path.name
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             assert np.asarray(image.convert("L")).std() > 10, f"{path.name} shows nothing"
-    notebook = json.loads((ROOT / "nbs" / "09_app.ipynb").read_text())
+    notebook = json.loads((ROOT / "nbs" / "5_serving/15_app.ipynb").read_text())
     named = set(re.findall(r"images/(app_\w+\.\w+)", json.dumps(notebook)))
     assert named == {p.name for p in pictures}

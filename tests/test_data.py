@@ -36,11 +36,18 @@ from hostile import (
 )
 from PIL import Image
 
-from vehicle_nb import archives, data, images, pool
+from vehicle_nb import core
+from vehicle_nb.data import archives
+from vehicle_nb.data import sources as data
+from vehicle_nb.data import images
+from vehicle_nb import parallel as pool
 from vehicle_nb.core import VehicleError
-from vehicle_nb.data import BadImage, class_folders, get_data, list_files, list_images, map_files, read_image, unpack
-from vehicle_nb.fetch import load_image
-from vehicle_nb.places import write_note
+from vehicle_nb.data.archives import unpack
+from vehicle_nb.data.images import BadImage, read_image
+from vehicle_nb.data.sources import class_folders, get_data, list_files, list_images
+from vehicle_nb.parallel import map_files
+from vehicle_nb.serving.image_input import load_image
+from vehicle_nb.files import write_note
 
 UNFIT = ("too small", "too thin", "hidden file", "a file manager's own file")  # judged by other functions
 
@@ -65,8 +72,8 @@ def make_raw(path: Path, classes=("bus", "car"), count: int = 3) -> Path:
 
 
 def command(*args, **kwargs) -> subprocess.CompletedProcess:
-    "Run `python -m vehicle_nb.data`."
-    args = [sys.executable, "-m", "vehicle_nb.data", *map(str, args)]
+    "Run `python -m vehicle_nb.data.sources`."
+    args = [sys.executable, "-m", "vehicle_nb.data.sources", *map(str, args)]
     return subprocess.run(args, capture_output=True, text=True, timeout=120, **kwargs)
 
 
@@ -229,7 +236,7 @@ def test_heic_is_read_wherever_a_picture_is(turned, tmp_path):
         assert far(load_image(source, 224), picture(1)) < 4
     found = list(map_files(read_small, [path for _, path in list_images(raw)], workers=2, show_progress=False))
     assert len(found) == 10 and all(far(img, picture(int(path.stem))) < 4 for path, img in found)
-    code = "import sys; from vehicle_nb.data import read_image; print(read_image(sys.argv[1]).size)"  # a process that never saw one
+    code = "import sys; from vehicle_nb.data.sources import read_image; print(read_image(sys.argv[1]).size)"  # a process that never saw one
     done = subprocess.run([sys.executable, "-c", code, raw / "bus" / "1.HEIC"], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "(160, 120)", done.stderr
 
@@ -315,7 +322,7 @@ def test_no_permission_is_a_reason(tmp_path, monkeypatch):
 def test_a_hostile_folder_is_listed_to_the_end(tmp_path):
     make_raw(tmp_path)
     expected = make_hostile(tmp_path / "bus")
-    rows = {data.path_text(path.relative_to(tmp_path / "bus")): why for name, path, why in list_files(tmp_path) if name == "bus"}
+    rows = {core.path_text(path.relative_to(tmp_path / "bus")): why for name, path, why in list_files(tmp_path) if name == "bus"}
     for name, outcome in expected.items():
         known_by_its_place = outcome.startswith(("hidden", "a file", "not a regular", "a broken", "a link"))
         assert rows[name].startswith(outcome) if known_by_its_place else rows[name] == "", name
@@ -705,7 +712,7 @@ def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
 def test_killed_while_unpacking(tmp_path):
     members = {f"{name}/{i}.jpg": np.random.default_rng(i).bytes(300) for name in ("bus", "car") for i in range(4000)}
     write_tar(tmp_path / "a.tgz", members)
-    args = [sys.executable, "-m", "vehicle_nb.data", "--from", tmp_path / "a.tgz", "--dest", tmp_path / "raw"]
+    args = [sys.executable, "-m", "vehicle_nb.data.sources", "--from", tmp_path / "a.tgz", "--dest", tmp_path / "raw"]
     process = subprocess.Popen(args, stderr=subprocess.DEVNULL)
     half = tmp_path / ".raw.work" / "new" / "bus"
     while not (half.exists() and len(list(half.iterdir())) > 50):
@@ -771,7 +778,7 @@ def test_an_error_in_a_worker_comes_back():
 
 SLEEPERS = """
 import os, sys, time
-from vehicle_nb.data import map_files
+from vehicle_nb.data.sources import map_files
 def slow(i):
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
     time.sleep(30)

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.demo import DEMO_CLASSES, SCENES, VEHICLES, contact_sheet, draw_vehicle, make_demo, make_recipe, render, stream
-from vehicle_nb.demo_shapes import Mesh
+from vehicle_nb.demo.make import DEMO_CLASSES, contact_sheet, draw_vehicle, make_demo, make_recipe
+from vehicle_nb.demo.scenery import SCENES, render, stream
+from vehicle_nb.demo.shapes import VEHICLES
+from vehicle_nb.demo.shapes import Mesh
 
 
 def test_the_twenty_classes():
@@ -42,7 +44,7 @@ def test_vehicles_are_sound_solids(kind):
 
 
 def test_same_seed_same_bytes_in_another_process():
-    code = "import zlib; from vehicle_nb.demo import draw_vehicle as d; print(zlib.crc32(d('boat', 9, 96).tobytes()))"
+    code = "import zlib; from vehicle_nb.demo.make import draw_vehicle as d; print(zlib.crc32(d('boat', 9, 96).tobytes()))"
     env = {**os.environ, "PYTHONHASHSEED": "77"}
     answers = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout for _ in range(2)}
     assert answers == {f"{zlib.crc32(draw_vehicle('boat', 9, 96).tobytes())}\n"}
@@ -52,7 +54,7 @@ def test_workers_do_not_run_the_caller_again(tmp_path):
     "A script without `if __name__ == ...` works, and its workers import nothing of it."
     script = tmp_path / "plain.py"
     script.write_text(
-        "print('once')\nfrom vehicle_nb.demo import make_demo\n"
+        "print('once')\nfrom vehicle_nb.demo.make import make_demo\n"
         f"make_demo({str(tmp_path / 'set')!r}, 20, size=32, workers=2, classes=['car'], show_progress=False)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
@@ -65,7 +67,7 @@ def test_workers_do_not_run_the_caller_again(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_while_drawing_leaves_no_set(tmp_path, workers):
     target = tmp_path / "raw"
-    code = f"from vehicle_nb.demo import make_demo\nmake_demo({str(target)!r}, 200, workers={workers}, show_progress=False)"
+    code = f"from vehicle_nb.demo.make import make_demo\nmake_demo({str(target)!r}, 200, workers={workers}, show_progress=False)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 60
     while time.monotonic() < end and not any(tmp_path.rglob("*.jpg")):

@@ -15,15 +15,21 @@ import pytest
 from hostile import encode, picture
 from tiny import tiny_bundle, tiny_processed
 
-from vehicle_nb import core, data, demo, evaluation, loading, places, pool, preprocessing
+from vehicle_nb import core
+from vehicle_nb.demo import make as demo
+from vehicle_nb.evaluation import evaluate as evaluation
+from vehicle_nb.data import dataset as loading
+from vehicle_nb import files as places
+from vehicle_nb import parallel as pool
+from vehicle_nb.data import preprocess as preprocessing
 from vehicle_nb.core import VehicleError, only_one, write_whole
-from vehicle_nb.data import class_folders, get_data, list_files
-from vehicle_nb.exploration import explore
-from vehicle_nb.loading import PackedSplit, new_classes
-from vehicle_nb.places import publish, read_note, rescue, work_folder, write_whole_folder
-from vehicle_nb.pool import map_files
-from vehicle_nb.preprocessing import preprocess
-from vehicle_nb.sharing import export_bundle
+from vehicle_nb.data.sources import class_folders, get_data, list_files
+from vehicle_nb.data.explore import explore
+from vehicle_nb.data.dataset import PackedSplit, new_classes
+from vehicle_nb.files import publish, read_note, rescue, work_folder, write_whole_folder
+from vehicle_nb.parallel import map_files
+from vehicle_nb.data.preprocess import preprocess
+from vehicle_nb.serving.hub import export_bundle
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -434,7 +440,7 @@ def test_packed_pixels_that_were_cut_off(tmp_path):
         os.truncate(packed.path, kept)
         np.testing.assert_array_equal(PackedSplit(processed, "train", quiet=True).images, wanted)
     code = (
-        "import os, sys\nfrom vehicle_nb.loading import PackedSplit\n"
+        "import os, sys\nfrom vehicle_nb.data.dataset import PackedSplit\n"
         f"packed = PackedSplit({str(processed)!r}, 'train', quiet=True)\npacked.__getitems__([0])\nos.truncate(packed.path, 5000)\n"
         "packed[18] if sys.argv[1:] else packed.__getitems__([18])"
     )
@@ -542,4 +548,4 @@ def test_a_note_that_cannot_be_read_is_none(tmp_path):
     for text in (b"", b"[]", b'{"files": 3}', b"\xff"):
         (tmp_path / ".source.json").write_bytes(text)
         assert read_note(tmp_path)[1] <= {".source.json"}
-    assert work_folder(tmp_path / "set") == tmp_path / ".set.work" and data.SOURCE == places.SOURCE and preprocessing.COLUMNS
+    assert work_folder(tmp_path / "set") == tmp_path / ".set.work" and places.SOURCE == places.SOURCE and preprocessing.COLUMNS

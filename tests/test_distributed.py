@@ -24,13 +24,13 @@ from runs import free_port, same_run
 from tiny import tiny_processed
 
 import vehicle_nb
-from vehicle_nb import processes
-from vehicle_nb.checkpoints import list_checkpoints, read_checkpoint
+from vehicle_nb.training import dist as processes
+from vehicle_nb.training.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
 from vehicle_nb.distributed import join, meet
-from vehicle_nb.model import create_model
-from vehicle_nb.processes import PLUGINS, fresh_store, same_options
-from vehicle_nb.recipe import MovingAverage
+from vehicle_nb.models.cnn import create_model
+from vehicle_nb.training.dist import PLUGINS, fresh_store, same_options
+from vehicle_nb.training.config import MovingAverage
 from vehicle_nb.train import train
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -135,8 +135,9 @@ def learned(how: str, ranks: int, options: str) -> float:
 
 def judged(bundle: Path) -> float:
     "Share of the validation pictures that a bundle knows; what it says of itself is the same."
-    from vehicle_nb.loading import PackedSplit, to_input
-    from vehicle_nb.model import load_bundle
+    from vehicle_nb.data.augment import to_input
+    from vehicle_nb.data.dataset import PackedSplit
+    from vehicle_nb.models.cnn import load_bundle
 
     model, config = load_bundle(bundle)
     data = PackedSplit(bundle / config["data"]["processed"], "val", quiet=True)
@@ -159,8 +160,8 @@ def test_every_launcher_trains_a_network_that_knows_its_pictures(tmp_path, how, 
 @pytest.fixture(scope="module")
 def drawings(tmp_path_factory) -> Path:
     "Four kinds of vehicle of the demo set, and a resnet18 that knows them, whose weights can be borrowed."
-    from vehicle_nb.demo import make_demo
-    from vehicle_nb.preprocessing import preprocess
+    from vehicle_nb.demo.make import make_demo
+    from vehicle_nb.data.preprocess import preprocess
 
     path = tmp_path_factory.mktemp("drawings")
     make_demo(path / "raw", per_class=60, classes=["bus", "kayak", "tractor", "unicycle"], show_progress=False)
@@ -244,8 +245,9 @@ def test_the_average_of_a_run_is_the_one_computed_by_hand(ranks, request):
 
 def test_what_four_ranks_measure_is_what_one_process_measures(four, processed):
     "The last epoch's model, judged here by this one process."
-    from vehicle_nb.loading import PackedSplit, to_input
-    from vehicle_nb.model import create_model
+    from vehicle_nb.data.augment import to_input
+    from vehicle_nb.data.dataset import PackedSplit
+    from vehicle_nb.models.cnn import create_model
 
     model = create_model(num_classes=4)
     found = read_checkpoint(four / "run")
@@ -396,7 +398,8 @@ def test_a_config_that_asks_for_fsdp_is_refused_in_one_sentence(tmp_path):
     env = os.environ | user_config(tmp_path / "home", "distributed_type: FSDP\nnum_processes: 2\nfsdp_config: {}\n")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, cwd=tmp_path)
     assert done.returncode and done.stderr.count("ask for FSDP, which vehicle_nb does not do") == 1, done.stderr
-    assert str(ROOT / "vehicle_nb") not in done.stderr and not (tmp_path / "models").exists(), "no traceback of ours; the launcher has its own"
+    assert str(ROOT / "vehicle_nb") not in done.stderr, "no traceback of ours; the launcher has its own"
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("variable", [*PLUGINS, "ACCELERATE_MIXED_PRECISION"])

@@ -173,7 +173,7 @@ def test_every_lesson_opens_in_colab():
 @pytest.mark.parametrize("change", ["neither is there", "the address is another", "both stand twice"])
 def test_colab_tool_mends_a_notebook_and_leaves_the_rest(change, tmp_path):
     tool, told = load_tool("colab"), read_settings()
-    path = NBS / "30_splitting.ipynb"
+    path = NBS / "1_data/03a_split.ipynb"
     whole = json.loads(path.read_text(encoding="utf-8"))
     ids = [cell["id"] for cell in tool.colab_cells(path.name, told)]
     spoilt = json.loads(path.read_text(encoding="utf-8"))
@@ -193,7 +193,7 @@ def test_colab_tool_mends_a_notebook_and_leaves_the_rest(change, tmp_path):
 def test_colab_cell_does_nothing_elsewhere(processed):
     "In Colab it clones this repository and installs it; anywhere else it is silent, and the docs site does not show it."
     told = read_settings()
-    badge, setup = load_tool("colab").colab_cells("30_splitting.ipynb", told)
+    badge, setup = load_tool("colab").colab_cells("1_data/03a_split.ipynb", told)
     assert f"/github/{told['user']}/{told['repo']}/blob/{told['branch']}/nbs/30_splitting.ipynb" in badge["source"][0]
     lines = "".join(setup["source"]).split("\n")
     assert lines[0] == "#| hide" and lines[1] == 'if "google.colab" in str(get_ipython()):'
@@ -236,7 +236,7 @@ def test_exercises_have_solutions_and_checks(path):
 @pytest.mark.parametrize("path", by_name(PAGES))
 def test_class_names_are_spelt_as_the_folders(path):
     "A class name in `code` is a folder's name: `fire_truck`, never `firetruck` or `Fire Truck`."
-    from vehicle_nb.demo import DEMO_CLASSES
+    from vehicle_nb.demo.make import DEMO_CLASSES
 
     folders = {name.replace("_", ""): name for name in DEMO_CLASSES}
     for span in re.findall(r"`([^`\n]+)`", prose(path, with_code=True)):

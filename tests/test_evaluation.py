@@ -18,23 +18,26 @@ from sklearn.metrics import confusion_matrix as sk_confusion
 from sklearn.metrics import precision_recall_fscore_support
 from tiny import CLASSES, tiny_bundle, tiny_processed
 
-from vehicle_nb import answers, examination, report_page
-from vehicle_nb import evaluation as ev
-from vehicle_nb.confidence import Judge, judge_pictures
+from vehicle_nb.evaluation import metrics
+from vehicle_nb.evaluation import explain as examination
+from vehicle_nb.evaluation import report as report_page
+from vehicle_nb.evaluation import evaluate as ev
+from vehicle_nb.evaluation.calibration import Judge, judge_pictures
 from vehicle_nb.core import VehicleError, run_command
-from vehicle_nb.loading import PackedSplit
-from vehicle_nb.model import create_model, load_bundle, save_bundle
-from vehicle_nb.strangers import load_strangers
+from vehicle_nb.data.dataset import PackedSplit
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import create_model, load_bundle
+from vehicle_nb.evaluation.ood import load_strangers
 
 matplotlib.use("Agg")
 
 
-def random_answers(n: int = 300, c: int = 7, seed: int = 0) -> ev.Answers:
+def random_answers(n: int = 300, c: int = 7, seed: int = 0) -> metrics.Answers:
     "Answers that are right about as often as they are sure."
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet(np.full(c, 0.4), n).astype(np.float32)
     labels = np.array([rng.choice(c, p=p / p.sum()) for p in probs.astype(float)])
-    return ev.Answers([f"id{i}" for i in range(n)], labels, probs, [f"class_{i}" for i in range(c)], 0.5)
+    return metrics.Answers([f"id{i}" for i in range(n)], labels, probs, [f"class_{i}" for i in range(c)], 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +66,23 @@ def command(*argv) -> tuple[int, str, str]:
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 40), (40, 40), (95, 100), (171, 180), (1, 1000)])
 def test_the_interval_is_that_of_scipy(right, n):
     stats = pytest.importorskip("scipy.stats")
-    ours, theirs = ev.wilson(right, n), stats.binomtest(right, n).proportion_ci(method="wilson")
+    ours, theirs = metrics.wilson(right, n), stats.binomtest(right, n).proportion_ci(method="wilson")
     assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-4)
 
 
 def test_no_pictures_no_knowledge():
-    assert ev.wilson(0, 0) == (0.0, 1.0)
+    assert metrics.wilson(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_class_figures_are_those_of_scikit_learn(seed):
     answers = random_answers(seed=seed)
-    table = ev.per_class_table(answers).set_index("class").loc[answers.classes]
+    table = metrics.per_class_table(answers).set_index("class").loc[answers.classes]
     theirs = precision_recall_fscore_support(answers.labels, answers.predicted, labels=range(7), zero_division=0)
     for name, values in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
         np.testing.assert_allclose(table[name], values, atol=1e-6)
     assert table["pictures"].tolist() == theirs[3].tolist()
-    assert (ev.confusion_matrix(answers) == sk_confusion(answers.labels, answers.predicted, labels=range(7))).all()
+    assert (metrics.confusion_matrix(answers) == sk_confusion(answers.labels, answers.predicted, labels=range(7))).all()
 
 
 def test_calibration_error_is_the_weighted_gap():
@@ -90,27 +93,27 @@ def test_calibration_error_is_the_weighted_gap():
         inside = (answers.confidence > low) & (answers.confidence <= high)
         if inside.any():
             gap += inside.mean() * abs(answers.confidence[inside].mean() - answers.correct[inside].mean())
-    assert ev.calibration_error(answers) == pytest.approx(gap, abs=1e-3)
+    assert metrics.calibration_error(answers) == pytest.approx(gap, abs=1e-3)
     assert gap < 0.06  # these answers are honest by construction
     sharp = answers.probs**6
-    bragging = ev.Answers(answers.ids, answers.labels, sharp / sharp.sum(1, keepdims=True), answers.classes)
-    assert ev.calibration_error(bragging) > 0.15
+    bragging = metrics.Answers(answers.ids, answers.labels, sharp / sharp.sum(1, keepdims=True), answers.classes)
+    assert metrics.calibration_error(bragging) > 0.15
 
 
 def test_coverage_starts_with_the_surest_and_ends_with_all():
     answers = random_answers()
-    curve = ev.coverage_curve(answers)
+    curve = metrics.coverage_curve(answers)
     assert curve.accuracy.iloc[-1] == pytest.approx(answers.correct.mean())
     assert curve.accuracy.iloc[29] > curve.accuracy.iloc[-1] and (np.diff(curve.confidence) <= 0).all()
     kept = answers.confidence >= answers.threshold
-    assert ev.figures(answers)["accuracy_when_answered"] == pytest.approx(answers.correct[kept].mean())
+    assert metrics.figures(answers)["accuracy_when_answered"] == pytest.approx(answers.correct[kept].mean())
 
 
 def test_most_confused_and_top_losses_begin_with_the_worst():
     answers = random_answers()
-    pairs, matrix = ev.most_confused(answers, 100), ev.confusion_matrix(answers)
+    pairs, matrix = metrics.most_confused(answers, 100), metrics.confusion_matrix(answers)
     assert pairs.times.is_monotonic_decreasing and pairs.times.sum() == matrix.sum() - np.trace(matrix)
-    worst = ev.top_losses(answers, 5)
+    worst = metrics.top_losses(answers, 5)
     assert answers.probs[worst[0], answers.labels[worst[0]]] == answers.probs[np.arange(300), answers.labels].min()
 
 
@@ -119,14 +122,14 @@ def test_most_confused_and_top_losses_begin_with_the_worst():
 def test_extreme_models_break_no_figure_and_no_plot(n, quality):
     labels = np.arange(n) % 3
     said = {"all right": labels, "all wrong": (labels + 1) % 3, "one class said": np.zeros(n, int)}[quality]
-    answers = ev.Answers([str(i) for i in range(n)], labels, np.eye(4, dtype=np.float32)[said], list("abcd"))
-    figures = ev.figures(answers)
+    found = metrics.Answers([str(i) for i in range(n)], labels, np.eye(4, dtype=np.float32)[said], list("abcd"))
+    figures = metrics.figures(found)
     assert 0 <= figures["accuracy"] <= 1 and figures["ece"] >= 0
-    for draw in (ev.plot_reliability, ev.plot_coverage):
-        assert "<svg" in ev.figure_svg(lambda draw=draw: draw(answers))
-    assert "<svg" in ev.figure_svg(lambda: ev.plot_confusion(ev.confusion_matrix(answers), answers.classes))
-    assert "<svg" in ev.figure_svg(lambda: ev.plot_per_class(ev.per_class_table(answers)))
-    table = ev.per_class_table(answers)
+    for draw in (metrics.plot_reliability, metrics.plot_coverage):
+        assert "<svg" in report_page.figure_svg(lambda draw=draw: draw(found))
+    assert "<svg" in report_page.figure_svg(lambda: metrics.plot_confusion(metrics.confusion_matrix(found), found.classes))
+    assert "<svg" in report_page.figure_svg(lambda: metrics.plot_per_class(metrics.per_class_table(found)))
+    table = metrics.per_class_table(found)
     assert "d" not in set(table["class"])  # a class without pictures has no row
     if quality == "one class said" and n > 1:
         assert table.set_index("class").precision.isna().any()  # a class that is never said has no precision
@@ -137,7 +140,7 @@ def test_extreme_models_break_no_figure_and_no_plot(n, quality):
 
 def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
     "Folders renamed so that their alphabetical order differs: a model that is right must be counted as right."
-    answers, *_ = ev.collect(place[0], place[1])
+    answers, *_ = examination.collect(place[0], place[1])
     assert answers.correct.mean() == 1
     shuffled = ["tractor", "fire_truck", "bus", "boat"]  # the bundle lists its classes in this order
     state, config = load_bundle(place[0])
@@ -147,7 +150,7 @@ def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
         head.weight.copy_(head.weight[order].clone())
         head.bias.copy_(head.bias[order].clone())
     save_bundle(tmp_path / "shuffled", state, config | {"classes": shuffled})
-    answers, *_ = ev.collect(tmp_path / "shuffled", place[1])
+    answers, *_ = examination.collect(tmp_path / "shuffled", place[1])
     assert answers.correct.mean() == 1 and answers.classes == shuffled
 
 
@@ -294,7 +297,7 @@ def test_the_heat_lies_where_the_answer_comes_from():
     xb = torch.full((2, 3, 32, 32), -0.5)
     xb[0, :, :8, :8] = 1  # light in the upper left corner of one picture
     xb[1, :, 24:, 16:24] = 1  # and at the lower edge of the other
-    heat = ev.where_it_looked(LightModel().eval(), xb, [1, 1])
+    heat = examination.where_it_looked(LightModel().eval(), xb, [1, 1])
     assert heat.shape == (2, 32, 32) and heat.max((1, 2)) == pytest.approx([1, 1])
     assert heat[0, :8, :8].mean() > 0.7 and heat[0, 14:].max() < 0.01
     assert heat[1, 24:, 16:24].mean() > 0.7 and heat[1, :18].max() < 0.01
@@ -306,7 +309,7 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     xb = torch.rand(2, 3, 96, 96) * 2 - 1
     logits = model(xb).detach()
-    heat = ev.where_it_looked(model, xb, [0, 3])
+    heat = examination.where_it_looked(model, xb, [0, 3])
     assert heat.shape == (2, 96, 96) and heat.min() >= 0 and heat.max() <= 1.0001
     assert torch.equal(model(xb).detach(), logits)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -314,13 +317,7 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
 
 
 def test_a_transformer_has_no_map_and_says_so():
-    assert ev.where_it_looked(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
-
-
-def test_old_addresses_lead_to_the_parts():
-    "What others import from the lesson is what its parts define."
-    assert ev.Answers is answers.Answers and ev.collect is examination.collect and ev.report_page is report_page.report_page
-    assert all(hasattr(ev, name) for name in ev.__all__)
+    assert examination.where_it_looked(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(place):
@@ -339,17 +336,17 @@ def test_the_interval_of_a_bin_covers_honest_answers():
     "Bars of the reliability diagram: of many bins of honest answers, nearly all hold the confidence that was claimed."
     held = []
     for seed in range(20):
-        for row in ev.reliability_table(random_answers(400, seed=seed)).itertuples():
-            low, high = ev.wilson(round(row.accuracy * row.answers), row.answers)
+        for row in metrics.reliability_table(random_answers(400, seed=seed)).itertuples():
+            low, high = metrics.wilson(round(row.accuracy * row.answers), row.answers)
             held.append(low <= row.confidence <= high)
     assert np.mean(held) > 0.9
 
 
 def test_rough_treatment_is_repeatable_and_hurts_the_colours(place):
-    answers, images, model, config = ev.collect(*place)
-    table = ev.robustness(model, config, images, answers.labels)
-    assert table.equals(ev.robustness(model, config, images, answers.labels))
-    assert (table["clean"] == 1).all() and table["kind"].tolist() == list(ev.ROUGH)
+    answers, images, model, config = examination.collect(*place)
+    table = examination.robustness(model, config, images, answers.labels)
+    assert table.equals(examination.robustness(model, config, images, answers.labels))
+    assert (table["clean"] == 1).all() and table["kind"].tolist() == list(examination.ROUGH)
     assert table.set_index("kind").loc["darkness", "rough"] < 1
 
 

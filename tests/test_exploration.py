@@ -23,15 +23,20 @@ from hostile import picture
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vehicle_nb import core, duplicates
-from vehicle_nb.answers import plot_confusion
-from vehicle_nb.audit import JOURNAL
-from vehicle_nb.audit_plots import plot_counts
+from vehicle_nb import core
+from vehicle_nb.data import duplicates
+from vehicle_nb.evaluation.metrics import plot_confusion
+from vehicle_nb.data.audit import JOURNAL
+from vehicle_nb.data.audit_plots import plot_counts
 from vehicle_nb.core import VehicleError
-from vehicle_nb.data import class_folders, path_text
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.duplicates import THUMB, Groups, align, close_pairs, hash_views, near_duplicates, same_picture, tiny
-from vehicle_nb.exploration import audit, decide, explore, find_suspects, pretrained, read_answers, report_html, write_report
+from vehicle_nb.core import path_text
+from vehicle_nb.data.sources import class_folders
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.data.duplicates import THUMB, Groups, align, close_pairs, hash_views, near_duplicates, same_picture, tiny
+from vehicle_nb.data.audit import audit, decide, read_answers
+from vehicle_nb.data.audit_report import report_html, write_report
+from vehicle_nb.data.explore import explore
+from vehicle_nb.data.label_issues import find_suspects, pretrained
 
 
 def fill(root: Path, count: int = 8, classes=("bus", "car")) -> Path:
@@ -240,7 +245,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path):
     root, journal = fill(tmp_path / "raw", 60), tmp_path / "work" / "journal.jsonl"
     journal.parent.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from vehicle_nb.exploration import audit\n"
+        "import sys, time; from pathlib import Path; from vehicle_nb.data.explore import audit\n"
         "audit(sys.argv[1], 1, False, each=lambda sha, img: time.sleep(0.02), journal=Path(sys.argv[2]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, root, journal])
@@ -445,7 +450,7 @@ def test_weights_that_want_to_run_code_are_refused(tmp_path):
 
 
 def explore_command(*args) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "vehicle_nb.exploration", *map(str, args)], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "vehicle_nb.data.explore", *map(str, args)], capture_output=True, text=True)
 
 
 def test_the_command_writes_the_same_report_twice_and_obeys_answers(tmp_path):

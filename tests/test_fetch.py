@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from hostile import encode, picture
 
-from vehicle_nb import fetch as fetching
-from vehicle_nb.data import BadImage
-from vehicle_nb.fetch import fetch_picture, is_public, is_url, load_image, picture_name
-from vehicle_nb.inference import find_pictures
+from vehicle_nb.serving import image_input as fetching
+from vehicle_nb.data.images import BadImage
+from vehicle_nb.serving.image_input import fetch_picture, is_public, is_url, load_image, picture_name
+from vehicle_nb.serving.predictor import find_pictures
 
 JPEG = encode(picture(3, (160, 100)))
 PUBLIC = "93.184.215.14"

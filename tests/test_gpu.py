@@ -15,15 +15,15 @@ from conftest import ROOT
 from runs import free_port, same_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
-from vehicle_nb import loading
-from vehicle_nb.augment import Augment, Mix, uniform
-from vehicle_nb.checkpoints import read_checkpoint
-from vehicle_nb.inference import Predictor
-from vehicle_nb.loading import EpochSampler, OnDevice, PackedSplit, make_loader
-from vehicle_nb.model import load_bundle
-from vehicle_nb.recipe import Settings, complete
+from vehicle_nb.data import dataset as loading
+from vehicle_nb.data.augment import Augment, Mix, uniform
+from vehicle_nb.training.checkpoints import read_checkpoint
+from vehicle_nb.serving.predictor import Predictor
+from vehicle_nb.data.dataset import EpochSampler, OnDevice, PackedSplit, make_loader
+from vehicle_nb.models.cnn import load_bundle
+from vehicle_nb.training.config import Settings, complete
 from vehicle_nb.train import epochs_within, train
-from vehicle_nb.trainer import Trainer, train_step
+from vehicle_nb.training.loop import Trainer, train_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 GPU = torch.device("cuda", 0)

@@ -149,7 +149,7 @@ def ours(tree: ast.AST) -> set[str]:
 
 def test_ours_finds_every_kind_of_import(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "MODULES", [Path("data.py"), Path("core.py"), Path("demo.py")])
-    code = "from .data import x\nfrom . import core\ndef f():\n    import vehicle_nb.demo as d\n    import os, datafoo"
+    code = "from .data import x\nfrom . import core\ndef f():\n    import vehicle_nb.demo.make as d\n    import os, datafoo"
     assert ours(ast.parse(code)) == {"data", "core", "demo"}
     assert ours(ast.parse("from vehicle_nb import data\nfrom vehicle_nb.core import y\nfrom data import z")) == {"data", "core"}
 
@@ -198,7 +198,7 @@ MODULE_NAMES = {path.stem for path in MODULES}
 
 def test_borrowed_privates_are_found():
     code = "from .data import _a, b as _c\nfrom vehicle_nb import core as c\nc._d(c.__doc__)"
-    code += "\nimport vehicle_nb.demo as m\nm._e\nimport os\nos._exit"
+    code += "\nimport vehicle_nb.demo.make as m\nm._e\nimport os\nos._exit"
     assert borrowed_privates(ast.parse(code)) == {"_a", "_d", "_e"}
 
 
@@ -240,7 +240,7 @@ def test_package_needs_no_nbdev():
 
 def test_class_names_live_only_in_the_demo_set():
     "What the classes are called is told by the folders: no code but demo.py may hold the list."
-    from vehicle_nb.demo import DEMO_CLASSES
+    from vehicle_nb.demo.make import DEMO_CLASSES
 
     assert len(DEMO_CLASSES) == 20 and list(DEMO_CLASSES) == sorted(DEMO_CLASSES)
     for path in source_files():

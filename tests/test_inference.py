@@ -20,24 +20,25 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
 
-from vehicle_nb import exported
-from vehicle_nb.confidence import learn_limits
+from vehicle_nb.serving import onnx_export as exported
+from vehicle_nb.evaluation.calibration import learn_limits
 from vehicle_nb.core import VehicleError, run_command, write_json
-from vehicle_nb.data import BadImage, read_image
-from vehicle_nb.inference import (
-    UNKNOWN,
+from vehicle_nb.data.images import BadImage, read_image
+from vehicle_nb.serving.image_input import load_image
+from vehicle_nb.serving.onnx_export import export_onnx, fold
+from vehicle_nb.serving.predictor import (
     Prediction,
     Predictor,
-    export_onnx,
+    UNKNOWN,
     find_pictures,
-    fold,
-    load_image,
     percent,
     predict_pictures,
     text_bars,
 )
-from vehicle_nb.loading import PackedSplit, to_input
-from vehicle_nb.model import ShapesOnly, create_model, load_bundle, save_bundle
+from vehicle_nb.data.augment import to_input
+from vehicle_nb.data.dataset import PackedSplit
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import ShapesOnly, create_model, load_bundle
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 
@@ -478,7 +479,7 @@ def test_json_and_csv_of_hostile_names(bundle, tmp_path):
 
 def test_the_installed_command_reads_standard_input(bundle, tmp_path):
     data = encode(coloured("boat", 4), "PNG")
-    run = [sys.executable, "-m", "vehicle_nb.inference", "-", "--bundle", str(bundle), "--json"]
+    run = [sys.executable, "-m", "vehicle_nb.serving.predictor", "-", "--bundle", str(bundle), "--json"]
     done = subprocess.run(run, input=data, capture_output=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)[0]["label"] == "boat"
@@ -488,7 +489,7 @@ def test_the_installed_command_reads_standard_input(bundle, tmp_path):
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(bundle, tmp_path):
     for i in range(300):
         coloured("bus", i, (16, 16)).save(tmp_path / f"{i:03}.png")
-    run = [sys.executable, "-m", "vehicle_nb.inference", str(tmp_path), "--bundle", str(bundle), "--batch_size", "4"]
+    run = [sys.executable, "-m", "vehicle_nb.serving.predictor", str(tmp_path), "--bundle", str(bundle), "--batch_size", "4"]
     process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert b"bus" in process.stdout.readline()
     process.stdout.close()
@@ -498,7 +499,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(bundle, tmp_path
 
 def test_plain_ascii_terminals_get_plain_bars(bundle, tmp_path):
     coloured("bus", 2).save(tmp_path / "a.png")
-    run = [sys.executable, "-m", "vehicle_nb.inference", "a.png", "--bundle", str(bundle)]
+    run = [sys.executable, "-m", "vehicle_nb.serving.predictor", "a.png", "--bundle", str(bundle)]
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run(run, capture_output=True, timeout=120, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr.decode()

@@ -75,14 +75,14 @@ def python_of(places) -> Path:
 def test_the_package_is_found_wherever_one_stands(place, places):
     "Not the clone itself, which has the same name and, once it is used, folders named as modules."
     python, here = python_of(places), places[place]
-    code = "import vehicle_nb.data as data, vehicle_nb; print(vehicle_nb.__version__ and data.__file__)"
+    code = "import vehicle_nb.data.sources as data, vehicle_nb; print(vehicle_nb.__version__ and data.__file__)"
     wanted = str(places["clone"] / "vehicle_nb" / "data.py")
     assert run(python, "-c", code, cwd=here).strip() == wanted
-    assert "usage: vehicle_data" in run(python, "-m", "vehicle_nb.data", "--help", cwd=here)
+    assert "usage: vehicle_data" in run(python, "-m", "vehicle_nb.data.sources", "--help", cwd=here)
     assert "usage: vehicle_data" in run(python.parent / "vehicle_data", "--help", cwd=here)
     if place == "above":
         assert run(python, "-c", KERNEL, code, cwd=here).strip() == wanted
-        launch = [python, "-m", "torch.distributed.run", "--nproc_per_node", 1, "-m", "vehicle_nb.data", "--help"]
+        launch = [python, "-m", "torch.distributed.run", "--nproc_per_node", 1, "-m", "vehicle_nb.data.sources", "--help"]
         assert "usage: vehicle_data" in run(*launch, cwd=here)
 
 
@@ -117,9 +117,9 @@ def test_the_cell_for_colab_finds_the_package_at_once(tmp_path):
     who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "--quiet", "-b", told["branch"]], ["add", "--all"], [*who, "commit", "--quiet", "-m", "as it is"]):
         run("git", *command, cwd=origin)
-    _, setup = load_tool("colab").colab_cells("30_splitting.ipynb", told)
+    _, setup = load_tool("colab").colab_cells("1_data/03a_split.ipynb", told)
     install_it = dedent("".join(setup["source"]).partition(":\n")[2])
-    use_it = "import vehicle_nb.data, os; print(vehicle_nb.data.__file__, os.getcwd())"
+    use_it = "import vehicle_nb.data.sources, os; print(vehicle_nb.data.sources.__file__, os.getcwd())"
     python = empty_environment(tmp_path / "venv")
     shell = "import sys; from IPython.core.interactiveshell import InteractiveShell as Shell; shell = Shell.instance()\n"
     shell += "for cell in sys.argv[1:]: shell.run_cell(cell).raise_error()"
@@ -150,7 +150,7 @@ def test_the_wheel_answers(wheel, tmp_path):
     for line in read_settings()["console_scripts"].split():
         assert (python.parent / line.split("=")[0]).exists(), line
     assert "usage: vehicle_predict" in run(python.parent / "vehicle_predict", "--help", cwd=tmp_path)
-    code = "import vehicle_nb.translation as t; print(t.__file__, *t.languages())"
+    code = "import vehicle_nb.serving.i18n as t; print(t.__file__, *t.languages())"
     file, *languages = run(python, "-c", code, cwd=tmp_path).split()
     assert Path(file).is_relative_to(tmp_path / "venv") and "fr" in languages
 

@@ -13,7 +13,8 @@ from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import normalize
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.model import ShapesOnly, create_model, load_weights, save_bundle
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import ShapesOnly, create_model, load_weights
 
 EXTRA = {"googlenet": {"aux_logits": True, "init_weights": False}, "inception_v3": {"aux_logits": True, "init_weights": False}}
 
@@ -57,7 +58,7 @@ def test_a_download_answers_as_it_does_in_torchvision(arch, tmp_path, monkeypatc
 
 
 def test_torchvision_renames_tensors_nowhere_else():
-    "Where it learns to, `vehicle_nb.model._RENAMED` must learn it as well."
+    "Where it learns to, `vehicle_nb.models.cnn._RENAMED` must learn it as well."
     renaming = set()
     for arch in torchvision.models.list_models(module=torchvision.models):
         module = __import__(torchvision.models.get_model_builder(arch).__module__, fromlist=["_"])

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from vehicle_nb.demo import DEMO_CLASSES
-from vehicle_nb.evaluation import evaluate
-from vehicle_nb.inference import Predictor
-from vehicle_nb.preprocessing import preprocess
-from vehicle_nb.translation import languages
+from vehicle_nb.demo.make import DEMO_CLASSES
+from vehicle_nb.evaluation.evaluate import evaluate
+from vehicle_nb.serving.predictor import Predictor
+from vehicle_nb.data.preprocess import preprocess
+from vehicle_nb.serving.i18n import languages
 
 KINDS = ["key", "leaf", "mug"]
 TINY = ["--run_name", "run", "--epochs", 20, "--input_size", 32, "--batch_size", 8, "--threads", 1]

@@ -18,11 +18,12 @@ import pytest
 from hostile import USED, encode, make_hostile, picture
 from PIL import Image
 
-from vehicle_nb import preprocessing
+from vehicle_nb.data import preprocess as preprocessing
 from vehicle_nb.core import VehicleError, only_one
-from vehicle_nb.exploration import explore
-from vehicle_nb.fetch import load_image
-from vehicle_nb.preprocessing import assign_splits, fit_image, preprocess, split_groups
+from vehicle_nb.data.explore import explore
+from vehicle_nb.serving.image_input import load_image
+from vehicle_nb.data.preprocess import fit_image, preprocess
+from vehicle_nb.data.split import assign_splits, split_groups
 
 SPLITS = ("train", "val", "test")
 
@@ -46,11 +47,11 @@ def manifest(dest: Path) -> pd.DataFrame:
 
 
 def arguments(*args) -> list[str]:
-    return [sys.executable, "-m", "vehicle_nb.preprocessing", *map(str, args)]
+    return [sys.executable, "-m", "vehicle_nb.data.preprocess", *map(str, args)]
 
 
 def command(*args, **kwargs) -> subprocess.CompletedProcess:
-    "Run `python -m vehicle_nb.preprocessing`."
+    "Run `python -m vehicle_nb.data.preprocess`."
     return subprocess.run(arguments(*args), capture_output=True, text=True, timeout=300, **kwargs)
 
 

@@ -19,12 +19,12 @@ from accelerate.state import AcceleratorState
 from tiny import coloured, tiny_bundle, tiny_processed
 
 import vehicle_nb.train as training
-from vehicle_nb.bundles import find_bundle, is_finished, list_bundles
-from vehicle_nb.checkpoints import choose_run, hold_run, list_checkpoints
+from vehicle_nb.models.bundle import find_bundle, is_finished, list_bundles
+from vehicle_nb.training.checkpoints import choose_run, hold_run, list_checkpoints
 from vehicle_nb.core import VehicleError, run_command
-from vehicle_nb.evaluation import evaluate, own_set
-from vehicle_nb.inference import predict_pictures
-from vehicle_nb.processes import StopRequest, how_to_resume, task_alone
+from vehicle_nb.evaluation.evaluate import evaluate, own_set
+from vehicle_nb.serving.predictor import predict_pictures
+from vehicle_nb.training.dist import StopRequest, how_to_resume, task_alone
 from vehicle_nb.train import train
 
 QUICK = {"input_size": 32, "batch_size": 8, "precision": "fp32", "threads": 1}
@@ -71,7 +71,7 @@ def cut_off(finished: Path, path: Path, seconds: float = 0, **settings) -> Path:
 
 
 def test_runs_that_start_in_one_second_get_a_folder_each(tmp_path, monkeypatch):
-    import vehicle_nb.checkpoints as module
+    import vehicle_nb.training.checkpoints as module
 
     class Now:
         now = staticmethod(lambda: module_time(2026, 1, 2, 3, 4, 5))
@@ -96,7 +96,7 @@ def test_a_run_that_lives_is_left_alone_and_its_holder_is_named(processed, finis
 
 
 def test_the_lock_of_a_run_ends_with_a_killed_process(tmp_path):
-    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.checkpoints import hold_run\n"
+    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.training.checkpoints import hold_run\n"
     code += "with hold_run(Accelerator(cpu=True), sys.argv[1], 'run', 'net', False): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"

@@ -14,10 +14,11 @@ import pytest
 import yaml
 from tiny import CLASSES, coloured, tiny_bundle
 
-from vehicle_nb import sharing
+from vehicle_nb.models import cnn
+from vehicle_nb.serving import hub as sharing
 from vehicle_nb.core import VehicleError, write_json
-from vehicle_nb.inference import Predictor
-from vehicle_nb.sharing import export_bundle, model_card, push_bundle, read_report, unpack_bundle
+from vehicle_nb.serving.predictor import Predictor
+from vehicle_nb.serving.hub import export_bundle, model_card, push_bundle, read_report, unpack_bundle
 
 REPORT = {
     "run": "tiny", "arch": "vehicle_cnn", "split": "test", "pictures": 40, "accuracy": 0.925, "interval": [0.81, 0.97], "macro_f1": 0.92,
@@ -256,7 +257,7 @@ def test_without_a_token_a_sentence_says_how_to_get_one(bundle, monkeypatch):
 
 
 def test_the_command_says_what_it_wrote_and_repeats_no_traceback(bundle, tmp_path):
-    run = [sys.executable, "-m", "vehicle_nb.sharing"]
+    run = [sys.executable, "-m", "vehicle_nb.serving.hub"]
     done = subprocess.run([*run, "--bundle", "models"], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tiny.zip (") and "README.md" in done.stdout and (tmp_path / "tiny.zip").is_file()
@@ -269,7 +270,7 @@ def test_the_command_says_what_it_wrote_and_repeats_no_traceback(bundle, tmp_pat
 def test_zip_and_hub_get_the_files_of_one_gathering(bundle, tmp_path, monkeypatch, capsys):
     hub, loaded = Hub(), []
     monkeypatch.setattr(sharing, "_hub", lambda: hub)
-    monkeypatch.setattr(sharing, "load_bundle", lambda folder, load=sharing.load_bundle: loaded.append(folder) or load(folder))
+    monkeypatch.setattr(sharing, "load_bundle", lambda folder, load=cnn.load_bundle: loaded.append(folder) or load(folder))
     sharing.vehicle_export(str(bundle), dest=str(tmp_path / "tiny.zip"), push="ada/tiny", license="apache-2.0")
     with zipfile.ZipFile(tmp_path / "tiny.zip") as packed:
         assert {Path(name).name: packed.read(name) for name in packed.namelist()} == hub.files

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tiny import tiny_processed
 
-from vehicle_nb import pool, processes
+from vehicle_nb import parallel as pool
+from vehicle_nb.training import dist as processes
 from vehicle_nb.core import write_json
-from vehicle_nb.pool import cpu_count, cpu_quota, given_threads, limit_threads, quickest_threads
+from vehicle_nb.parallel import cpu_count, cpu_quota, given_threads, limit_threads, quickest_threads
 from vehicle_nb.train import train
 
 QUICK = {"input_size": 32, "batch_size": 8, "epochs": 1, "quiet": True}
@@ -100,7 +101,7 @@ def test_an_exported_number_of_threads_is_read(said, threads, monkeypatch):
 
 
 ASK = "import os, subprocess, sys; os.environ.update(OMP_NUM_THREADS={!r}, {}='none'); "
-ASK += "subprocess.run([sys.executable, '-c', 'from vehicle_nb.pool import given_threads; print(given_threads())', *sys.argv[1:]])"
+ASK += "subprocess.run([sys.executable, '-c', 'from vehicle_nb.parallel import given_threads; print(given_threads())', *sys.argv[1:]])"
 
 
 @pytest.mark.parametrize("launcher", ["TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"])

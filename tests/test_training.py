@@ -21,13 +21,13 @@ from runs import same_run
 from tiny import CLASSES, tiny_processed
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.evaluation import own_set
-from vehicle_nb.checkpoints import list_checkpoints
-from vehicle_nb.model import load_bundle
-from vehicle_nb.processes import enough_gpus
-from vehicle_nb.recipe import Settings, choose_epochs, complete
+from vehicle_nb.evaluation.evaluate import own_set
+from vehicle_nb.training.checkpoints import list_checkpoints
+from vehicle_nb.models.cnn import load_bundle
+from vehicle_nb.training.dist import enough_gpus
+from vehicle_nb.training.config import Settings, choose_epochs, complete
 from vehicle_nb.train import epochs_within, main, train
-from vehicle_nb.trainer import Trainer, train_step
+from vehicle_nb.training.loop import Trainer, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"input_size": 32, "batch_size": 8, "threads": 1, "quiet": True}
@@ -319,7 +319,7 @@ def test_with_no_pictures_at_all_the_demo_set_is_drawn(tmp_path, monkeypatch):
 
 def _few(tmp_path) -> Path:
     "A demo set of two classes: drawing all twenty would take half a minute."
-    from vehicle_nb.demo import make_demo
+    from vehicle_nb.demo.make import make_demo
 
     return make_demo(tmp_path / "few", per_class=8, classes=["bus", "kayak"], workers=1, show_progress=False)
 

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from vehicle_nb.core import write_json
-from vehicle_nb.loading import to_input
-from vehicle_nb.model import create_model, save_bundle
+from vehicle_nb.data.augment import to_input
+from vehicle_nb.models.bundle import save_bundle
+from vehicle_nb.models.cnn import create_model
 
 CLASSES = ["boat", "bus", "fire_truck", "tractor"]
 COLOURS = {"boat": (30, 60, 220), "bus": (230, 200, 20), "fire_truck": (215, 25, 25), "tractor": (25, 160, 40)}

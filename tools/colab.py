@@ -49,10 +49,11 @@ def with_colab(notebook: dict, name: str, told: configparser.SectionProxy) -> di
 def lacking(root: Path = ROOT) -> dict[Path, dict]:
     "The notebooks that are not as they should be, and what they should be."
     told, found = settings(root), {}
-    for path in sorted((root / "nbs").glob("*.ipynb")):
-        if path.name not in LANDING:
+    for path in sorted((root / "nbs").rglob("*.ipynb")):
+        name = path.relative_to(root / "nbs").as_posix()
+        if name not in LANDING and not name.startswith("."):
             notebook = json.loads(path.read_text(encoding="utf-8"))
-            if (wanted := with_colab(notebook, path.name, told)) != notebook:
+            if (wanted := with_colab(notebook, name, told)) != notebook:
                 found[path] = wanted
     return found
 
@@ -63,5 +64,5 @@ if __name__ == "__main__":
         if not check:  # as nbdev_clean would write it
             text = json.dumps(wanted, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
             path.write_text(text, encoding="utf-8")
-        print(f"{'Lacks badge and set-up for Colab' if check else 'Wrote'}: nbs/{path.name}", file=sys.stderr)
+        print(f"{'Lacks badge and set-up for Colab' if check else 'Wrote'}: {path.relative_to(ROOT)}", file=sys.stderr)
     sys.exit(check and bool(found))

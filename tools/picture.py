@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
-from vehicle_nb.demo import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 
 SIZE, GAP, COLUMNS, EACH = 144, 6, 10, 2
 TITLE = 26  # pixels for the name above a class
