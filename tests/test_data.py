@@ -236,7 +236,7 @@ def test_heic_is_read_wherever_a_picture_is(turned, tmp_path):
         assert far(load_image(source, 224), picture(1)) < 4
     found = list(map_files(read_small, [path for _, path in list_images(raw)], workers=2, show_progress=False))
     assert len(found) == 10 and all(far(img, picture(int(path.stem))) < 4 for path, img in found)
-    code = "import sys; from vehicle_nb.data.sources import read_image; print(read_image(sys.argv[1]).size)"  # a process that never saw one
+    code = "import sys; from vehicle_nb.data.images import read_image; print(read_image(sys.argv[1]).size)"  # a process that never saw one
     done = subprocess.run([sys.executable, "-c", code, raw / "bus" / "1.HEIC"], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "(160, 120)", done.stderr
 
@@ -778,7 +778,7 @@ def test_an_error_in_a_worker_comes_back():
 
 SLEEPERS = """
 import os, sys, time
-from vehicle_nb.data.sources import map_files
+from vehicle_nb.parallel import map_files
 def slow(i):
     open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
     time.sleep(30)

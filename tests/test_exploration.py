@@ -245,7 +245,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path):
     root, journal = fill(tmp_path / "raw", 60), tmp_path / "work" / "journal.jsonl"
     journal.parent.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from vehicle_nb.data.explore import audit\n"
+        "import sys, time; from pathlib import Path; from vehicle_nb.data.audit import audit\n"
         "audit(sys.argv[1], 1, False, each=lambda sha, img: time.sleep(0.02), journal=Path(sys.argv[2]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, root, journal])
