@@ -327,7 +327,7 @@ def ours(run: Run) -> dict:
         result = {}
         with suppress(Stop):
             training.train(**where, **size, arch=t.arch, weights=t.weights, seed=t.seed, quiet=True, **length)
-            model, config = load_bundle(path)
+            model, config, _ = load_bundle(path)
             result["test_accuracy"] = accuracy(model, t, "test", config["input_size"])
         settings = json.loads((path / "settings.json").read_text())
     return result | {name: settings[name] for name in ("input_size", "precision", "epochs")}

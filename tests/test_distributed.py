@@ -139,7 +139,7 @@ def judged(bundle: Path) -> float:
     from vehicle_nb.data.dataset import PackedSplit
     from vehicle_nb.models.cnn import load_bundle
 
-    model, config = load_bundle(bundle)
+    model, config, _ = load_bundle(bundle)
     data = PackedSplit(bundle / config["data"]["processed"], "val", quiet=True)
     images, labels, _ = data.__getitems__(range(len(data)))
     with torch.inference_mode():

@@ -143,7 +143,7 @@ def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
     answers, *_ = examination.collect(place[0], place[1])
     assert answers.correct.mean() == 1
     shuffled = ["tractor", "fire_truck", "bus", "boat"]  # the bundle lists its classes in this order
-    state, config = load_bundle(place[0])
+    state, config, _ = load_bundle(place[0])
     order = [CLASSES.index(c) for c in shuffled]
     with torch.no_grad():
         head = [m for m in state.modules() if isinstance(m, torch.nn.Linear)][-1]
@@ -321,10 +321,10 @@ def test_a_transformer_has_no_map_and_says_so():
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(place):
-    model, config = load_bundle(place[0])
+    model, config, memory = load_bundle(place[0])
     images = PackedSplit(place[1], "test").images
-    probs, scores = examination.predict_probs(model, images, config)
-    again, same = examination.predict_probs(model, images, config, batch_size=3)
+    probs, scores = examination.predict_probs(model, images, config, memory=memory)
+    again, same = examination.predict_probs(model, images, config, batch_size=3, memory=memory)
     assert len(probs) == len(images) == 20
     np.testing.assert_allclose(probs, again, atol=1e-5)
     np.testing.assert_allclose(scores, same, atol=1e-5)

@@ -137,7 +137,7 @@ def test_more_processes_than_gpus_are_refused_in_one_sentence(tmp_path):
 
 def test_a_compiled_run_leaves_a_plain_bundle(processed, tmp_path):
     metrics = train(str(processed), models=str(tmp_path), run_name="c", epochs=1, compile=True, **QUICK)
-    model, _ = load_bundle(tmp_path / "c")
+    model, *_ = load_bundle(tmp_path / "c")
     names = [*model.state_dict(), *read_checkpoint(tmp_path / "c")["model"]]
     assert metrics["epoch"] == 1 and not any("_orig_mod" in name for name in names)
 

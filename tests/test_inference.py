@@ -94,7 +94,7 @@ def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(
     "With a memory of training features in the bundle, strangers are refused although their best class is certain."
     processed = tiny_processed(tmp_path / "p", each=20)
     path = tiny_bundle(tmp_path / "b")
-    model, config = load_bundle(path)
+    model, config, _ = load_bundle(path)
     train, val = (PackedSplit(processed, split, quiet=True) for split in ("train", "val"))
     memory, score, threshold = learn_limits(model, train, val, config["input_size"])
     save_bundle(path, model, config | {"unknown_score": score, "unknown_threshold": threshold}, memory)
@@ -322,7 +322,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(bundle, monkeypatch):
 def test_a_bundle_of_a_family_that_computes_while_it_is_built_is_loaded(arch, tmp_path):
     net = create_model(arch, 3).eval()
     save_bundle(tmp_path, net, {"arch": arch, "classes": ["a", "b", "c"], "image_size": 64, "input_size": 64})
-    again, _ = load_bundle(tmp_path)
+    again, *_ = load_bundle(tmp_path)
     xb = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(net(xb), again(xb))

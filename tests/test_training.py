@@ -68,7 +68,7 @@ def whole_run(processed, tmp_path_factory) -> Path:
 
 
 def test_a_run_leaves_bundle_history_checkpoints_and_events(processed, whole_run):
-    model, config = load_bundle(whole_run)
+    model, config, _ = load_bundle(whole_run)
     assert config["classes"] == CLASSES and config["input_size"] == 32 and not model.training
     assert 0 < config["temperature"] < 100 and config["unknown_score"] == "familiarity" and 0 < config["unknown_threshold"] <= 1
     assert config["metrics"]["test_pictures"] > 0 and 0 <= config["metrics"]["test_accuracy"] <= 1

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_LOCKS', 'PALETTE', 'VehicleError', 'write_whole', 'write_json', 'in_place', 'beside', 'has_locks', 'only_one',
-           'overlap', 'tell', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'progress',
-           'keep_memory', 'house_style', 'take_fonts', 'show_images', 'jpeg']
+           'overlap', 'tell', 'end_well', 'run_command', 'in_notebook', 'path_text', 'real_path', 'spaced', 'percent',
+           'progress', 'keep_memory', 'house_style', 'take_fonts', 'show_images', 'jpeg']
 
 # %% ../nbs/parts/core.ipynb #35803f60
 import ctypes
@@ -250,6 +250,18 @@ def spaced(
 ) -> str:
     "A class name for people: `fire_truck` becomes `fire truck`."
     return name.replace("_", " ").strip()
+
+# %% ../nbs/parts/core.ipynb #percent
+def percent(
+    p: float,  # 0 to 1
+    digits: int = 0,  # after the decimal point
+    measured: bool = False,  # a counted share, which may be exactly 0 or 1; otherwise a model's probability
+) -> str:
+    "A share as people write it; a probability is never rounded to 0 % or 100 %."
+    edge = 10.0**-digits
+    if p > 1 - edge / 200 and not measured:
+        return f">{100 - edge:.{digits}f} %"
+    return f"<{edge:.{digits}f} %" if p < edge / 200 and not measured else f"{100 * p:.{digits}f} %"
 
 # %% ../nbs/parts/core.ipynb #dd39c430
 def progress(

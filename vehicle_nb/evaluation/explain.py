@@ -31,10 +31,11 @@ def predict_probs(
     config: dict,  # of the bundle
     batch_size: int = 64,  # pictures in one forward pass
     show_progress: bool = False,  # draw a progress bar?
+    memory: torch.Tensor | None = None,  # the bundle's feature bank, where its score is the kNN score
 ) -> tuple[np.ndarray, np.ndarray]:
     "Calibrated probabilities of pictures as they lie packed, float32 N×C, and the scores of the bundle's kind, float32 N."
-    temperature, kind = config.get("temperature", 1.0), config.get("unknown_score", "confidence")
-    said = judge_pictures(Judge(model, model.memory), images, config["input_size"], batch_size, show_progress)
+    temperature, kind = config.get("temperature", 1.0), config.get("unknown_score", "confidence") if memory is not None else "confidence"
+    said = judge_pictures(Judge(model, memory), images, config["input_size"], batch_size, show_progress)
     probs = [(logits.double() / temperature).softmax(1).float().cpu() for logits, _ in said]
     scores = [known_score(kind, *answer, temperature).float().cpu() for answer in said]
     return torch.cat(probs).numpy(), torch.cat(scores).numpy()
@@ -75,14 +76,14 @@ def collect(
         raise VehicleError(f"There is no split {split!r}: choose train, val or test.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     limit_threads()
-    model, config = load_bundle(bundle, device)
+    model, config, memory = load_bundle(bundle, device)
     packed = PackedSplit(processed, split)
     places = shared_classes(config["classes"], list(packed.classes), bundle, processed)
     keep = np.flatnonzero(places[np.asarray(packed.labels)] >= 0)
     if not len(keep):
         raise VehicleError(f"{processed}/{split} holds no picture of a class that the model knows.")
     images = packed.images if len(keep) == len(packed.labels) else packed.images[keep]
-    probs, scores = predict_probs(model, images, config, batch_size, show_progress)
+    probs, scores = predict_probs(model, images, config, batch_size, show_progress, memory)
     ids, labels = [str(packed.ids[i]) for i in keep], places[np.asarray(packed.labels)[keep]]
     answers = Answers(ids, labels, probs, list(config["classes"]), float(config.get("unknown_threshold", 0)), scores)
     return answers, images, model, config

@@ -58,10 +58,11 @@ def all_scores(
     model: nn.Module,  # of `load_bundle`, with its memory
     config: dict,  # of the bundle
     images: np.ndarray,  # uint8 N × size × size × 3
+    memory: torch.Tensor | None = None,  # the bundle's feature bank
 ) -> dict[str, np.ndarray]:  # N numbers for each score that the bundle can give
     "Every score for some pictures."
-    answers = judge_pictures(Judge(model, model.memory), images, config["input_size"])
-    kinds = [kind for kind in SCORES if kind != "familiarity" or model.memory is not None]
+    answers = judge_pictures(Judge(model, memory), images, config["input_size"])
+    kinds = [kind for kind in SCORES if kind != "familiarity" or memory is not None]
     each = {kind: [known_score(kind, *answer, config["temperature"]) for answer in answers] for kind in kinds}
     return {kind: torch.cat(parts).cpu().numpy() for kind, parts in each.items()}
 
@@ -72,9 +73,9 @@ def meet_strangers(
     strangers: np.ndarray,  # uint8 M × size × size × 3, of `load_strangers`
 ) -> Scores:
     "Ask a bundle about vehicles and about strangers."
-    model, config = load_bundle(bundle)
-    known = all_scores(model, config, PackedSplit(processed, "test").images)
-    return Scores(known, all_scores(model, config, strangers), config["unknown_score"], config["unknown_threshold"])
+    model, config, memory = load_bundle(bundle)
+    known = all_scores(model, config, PackedSplit(processed, "test").images, memory)
+    return Scores(known, all_scores(model, config, strangers, memory), config["unknown_score"], config["unknown_threshold"])
 
 
 def auroc(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OWN_ARCH', 'BANDS', 'conv_norm', 'ResidualBlock', 'VehicleCNN', 'Rescale', 'list_archs', 'unknown_arch',
            'create_model', 'load_weights', 'find_head', 'head_inputs', 'param_groups', 'freeze_norms', 'norm_pairs',
-           'fold_norms', 'ShapesOnly', 'load_bundle']
+           'fold_norms', 'ShapesOnly', 'LoadedBundle', 'load_bundle']
 
 # %% ../../nbs/2_models/06_cnn.ipynb #fa6598b7
 import re
@@ -14,6 +14,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -357,10 +358,18 @@ class ShapesOnly(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class LoadedBundle(NamedTuple):
+    "What `load_bundle` has read: `model, config, feature_bank = load_bundle(path)`."
+
+    model: nn.Module  # in evaluation mode
+    config: dict  # of the bundle's config.json
+    feature_bank: torch.Tensor | None  # N × D features of training images, for the kNN score; None where it has none
+
+
 def load_bundle(
     path: str | Path,  # folder of the bundle
     device: str | torch.device = "cpu",  # where the model shall live
-) -> tuple[nn.Module, dict]:  # the model, ready to answer, and its config
+) -> LoadedBundle:
     "Load a bundle; no code from it is run, and what does not fit is refused with the reason."
     config = read_bundle_config(path)
     arch, classes = config["arch"], len(config["classes"])
@@ -374,5 +383,4 @@ def load_bundle(
     model = create_model(arch, classes)
     for name, value in model.state_dict().items():  # not `load_state_dict`: mnasnet's asks for a version, which no bundle holds
         value.copy_(weights[name])
-    model.register_buffer(MEMORY, memory, persistent=False)  # none of the weights: `state_dict` does not hold it
-    return model.to(device).eval(), config
+    return LoadedBundle(model.to(device).eval(), config, None if memory is None else memory.to(device))

@@ -21,7 +21,7 @@ from ..core import VehicleError, in_notebook, run_command, write_whole
 from ..data.archives import unpack
 from ..data.sources import disk_errors
 from .onnx_export import MADE_BY, ONNX_FILE, export_onnx, read_onnx
-from .predictor import percent
+from ..core import percent
 from ..models.bundle import find_bundle, read_bundle_config
 from ..models.cnn import load_bundle
 from ..files import check_mark, write_whole_folder
@@ -203,7 +203,7 @@ or "not a vehicle I know" comes out. Made with [vehicle_nb](https://github.com/v
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0026
 def _gather(bundle: Path, onnx: bool, license: str) -> dict[str, bytes | Path]:
     "All that is given away: the name of each file, and its text or where it lies."
-    _, config = load_bundle(bundle)
+    _, config, _ = load_bundle(bundle)
     files: dict[str, bytes | Path] = {"config.json": bundle / "config.json", "model.safetensors": bundle / "model.safetensors"}
     files["README.md"] = model_card(bundle, license=license).encode()
     if onnx:

@@ -13,7 +13,8 @@ from functools import cache
 from importlib.resources import files
 
 from ..core import spaced
-from .predictor import UNKNOWN, percent
+from .predictor import UNKNOWN
+from ..core import percent
 
 # %% ../../nbs/5_serving/15c_i18n.ipynb #3771e649
 def spoken(

@@ -108,8 +108,8 @@ def export_onnx(
     _optional("onnx", "onnxscript", "onnxruntime")
     bundle = Path(bundle)
     check_mark(bundle / ONNX_FILE, MADE_BY)
-    model, config = load_bundle(bundle)
-    judge, names = Judge(model, model.memory).eval(), ONNX_OUTPUTS[: 1 + (model.memory is not None)]
+    model, config, memory = load_bundle(bundle)
+    judge, names = Judge(model, memory).eval(), ONNX_OUTPUTS[: 1 + (memory is not None)]
     network = judge if len(names) > 1 else model  # of an answer that is None the exporter would complain
     shape = (5, config["input_size"], config["input_size"], 3)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
