@@ -22,6 +22,11 @@ def for_pypi(text: str) -> str:
     return re.sub(r"""(\]\(|\b(?:src|href)=")(?![a-z]+:|#)([^)"\s]+)""", whole, text)
 
 
+def extra(*parts: str) -> list[str]:
+    "The requirements that settings.ini names under these words."
+    return [requirement for part in parts for requirement in cfg[f"{part}_requirements"].split()]
+
+
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
@@ -42,10 +47,12 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "dev": [word for part in ("dev", "docs", "onnx") for word in cfg[f"{part}_requirements"].split()],
-        "docs": cfg["docs_requirements"].split(),
-        "onnx": cfg["onnx_requirements"].split(),
-        "peers": cfg["peers_requirements"].split(),
+        "app": extra("app"),
+        "course": extra("course"),
+        "docs": extra("course", "app"),  # the site is made by running the lessons' imports
+        "onnx": extra("onnx"),
+        "dev": extra("dev", "course", "app", "onnx"),
+        "peers": extra("peers"),
     },
     entry_points={
         "console_scripts": [line.strip() for line in cfg["console_scripts"].splitlines() if line.strip()],

@@ -8,25 +8,28 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
-from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, read_settings
+from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, page_of, read_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, and the README that each becomes
-LESSONS = [path for path in NOTEBOOKS if path.stem not in LANDING]
+BOOK = [path for path in NOTEBOOKS if path.stem not in LANDING]  # in reading order
+LESSONS = [path for path in BOOK if re.match(r"\d\d_", path.stem)]  # the others are insides, lettered, and the parts
 PAGES = [*NOTEBOOKS, *(ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])]
 
 
 def by_name(paths):
-    return [pytest.param(path, id=path.stem if path.suffix == ".ipynb" else str(path.relative_to(ROOT))) for path in paths]
+    return [pytest.param(path, id=page_of(path) if path.suffix == ".ipynb" else str(path.relative_to(ROOT))) for path in paths]
 
 
+@cache
 def cells_of(path: Path, kind: str) -> list:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
@@ -61,7 +64,7 @@ def links(path: Path) -> list[tuple[str, str, bool]]:
 def test_links_are_found():
     path = ROOT / "benchmarks" / "README.md"
     assert ("benchmarks", "benchmarks/README.md", False) in links(ROOT / "CONTRIBUTING.md")
-    assert any(picture and target == "images/road.svg" for _, target, picture in links(NBS / "index.ipynb"))
+    assert any(picture and target == "images/chapters.svg" for _, target, picture in links(NBS / "index.ipynb"))
     assert {"benchmarks", "rules"} <= anchors(path)
 
 
@@ -114,7 +117,7 @@ def test_title_cell_and_headings(path):
     assert not jumps, f"a heading of level {jumps[0][1]} follows one of level {jumps[0][0]}"
 
 
-@pytest.mark.parametrize("path", by_name(LESSONS))
+@pytest.mark.parametrize("path", by_name(BOOK))
 def test_lesson_says_what_it_is_for(path):
     "Its first words tell what the reader will be able to do or see, what it needs, and how long it takes."
     start = " ".join(cell.source for cell in cells_of(path, "markdown")[:3])
@@ -127,7 +130,37 @@ def minutes(path: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def test_sidebar_lists_every_notebook_and_the_road_in_order():
+def title(path: Path) -> str:
+    return cells_of(path, "markdown")[0].source.split("\n")[0].removeprefix("# ")
+
+
+@pytest.mark.parametrize("path", by_name(BOOK))
+def test_one_name_for_a_lesson_everywhere(path):
+    "`1_data/02c_label_issues` is titled `02c Label issues`, and `parts/core` is `Parts: core`; links call it by its title."
+    named = path.stem if path.stem[0].isdigit() else f"{path.parent.name}{path.stem}"
+    assert re.sub(r"\W", "", title(path)).lower() == named.replace("_", ""), title(path)
+    for page in PAGES:
+        for text, target, picture in links(page):
+            if not picture and target.endswith(path.name) and (page.parent / target).resolve() == path and page.stem != "accueil":
+                assert text == title(path), f"{page.name} calls {page_of(path)} {text!r}"
+
+
+def test_each_notebook_names_its_successor():
+    "A lesson leads to the next lesson and to its own insides; an inside or a part to the notebook after it; the last to the start."
+    for number, path in enumerate(BOOK):
+        last = cells_of(path, "markdown")[-1].source.split("\n")[-1]
+        targets = [(path.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", last)]
+        after = BOOK[number + 1] if number + 1 < len(BOOK) else NBS / "index.ipynb"
+        if path in LESSONS:
+            insides = [other for other in BOOK if re.match(rf"{path.stem[:2]}[a-z]_", other.stem)]
+            later = [lesson for lesson in LESSONS if lesson > path]
+            assert targets == [later[0] if later else BOOK[number + 1 + len(insides)], *insides], f"{page_of(path)} ends with: {last}"
+        else:
+            assert targets == [after], f"{page_of(path)} ends with: {last}"
+
+
+def test_sidebar_is_the_folder():
+    "The sidebar lists every notebook, in the order in which the file browser shows them, chapter by chapter."
     def names(node):
         if isinstance(node, str):
             yield node
@@ -135,9 +168,10 @@ def test_sidebar_lists_every_notebook_and_the_road_in_order():
             yield from names(child)
 
     sidebar = yaml.safe_load((NBS / "sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]
-    listed = list(names(sidebar))
-    assert sorted(listed) == sorted(["index.ipynb", *(path.name for path in LESSONS)])
-    assert [name for name in listed if name < "10"] == [path.name for path in LESSONS if path.stem < "10"]
+    assert list(names(sidebar)) == ["index.ipynb", *(f"{page_of(path)}.ipynb" for path in BOOK)]
+    for entry in sidebar["contents"]:
+        if isinstance(entry, dict):
+            assert len({name.split("/")[0] for name in names(entry)}) == 1, "a section is a folder"
     navbar = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["navbar"]["right"]
     assert {entry["href"] for entry in navbar} == {f"{name}.ipynb" for name in LANDING}, "each language has its link at the top"
 
@@ -150,14 +184,9 @@ def load_tool(name: str):
     return module
 
 
-def test_road_is_drawn_and_matches_the_notebooks():
-    "The drawing is what tools/road.py draws, and its stops are the notebooks 00 to 09 in their order."
-    tool = load_tool("road")
-    drawn = (NBS / "images" / "road.svg").read_text(encoding="utf-8")
-    assert drawn == tool.draw(), "run: python tools/road.py"
-    road = [path for path in LESSONS if path.stem[:2] < "10"]
-    stops = [(re.findall(r"#\| *default_exp +(\w+)", p.read_text("utf-8")) or [p.stem[3:]])[0] for p in road]
-    assert re.findall(r'class="stop">(\w+)<', drawn) == stops
+def test_chapters_are_drawn():
+    "The drawing at the top of README.md shows the chapters and lessons that nbs/ holds."
+    assert (NBS / "images" / "chapters.svg").read_text(encoding="utf-8") == load_tool("chapters").draw(), "run: python tools/chapters.py"
 
 
 # --- Colab ------------------------------------------------------------------------------------------------------------
@@ -174,8 +203,9 @@ def test_every_lesson_opens_in_colab():
 def test_colab_tool_mends_a_notebook_and_leaves_the_rest(change, tmp_path):
     tool, told = load_tool("colab"), read_settings()
     path = NBS / "1_data/03a_split.ipynb"
+    (tmp_path / "nbs" / "1_data").mkdir(parents=True)
     whole = json.loads(path.read_text(encoding="utf-8"))
-    ids = [cell["id"] for cell in tool.colab_cells(path.name, told)]
+    ids = [cell["id"] for cell in tool.colab_cells(f"{page_of(path)}.ipynb", told)]
     spoilt = json.loads(path.read_text(encoding="utf-8"))
     if change == "neither is there":
         spoilt["cells"] = [cell for cell in spoilt["cells"] if cell["id"] not in ids]
@@ -183,11 +213,10 @@ def test_colab_tool_mends_a_notebook_and_leaves_the_rest(change, tmp_path):
         next(cell for cell in spoilt["cells"] if cell["id"] == ids[0])["source"] = ["[Colab](https://example.org)"]
     else:
         spoilt["cells"] += [cell for cell in spoilt["cells"] if cell["id"] in ids]
-    assert tool.with_colab(spoilt, path.name, told) == whole != spoilt
-    (tmp_path / "nbs").mkdir()
+    assert tool.with_colab(spoilt, f"{page_of(path)}.ipynb", told) == whole != spoilt
     shutil.copy(ROOT / "settings.ini", tmp_path)
-    (tmp_path / "nbs" / path.name).write_text(json.dumps(spoilt), encoding="utf-8")
-    assert list(tool.lacking(tmp_path)) == [tmp_path / "nbs" / path.name]
+    (tmp_path / path.relative_to(ROOT)).write_text(json.dumps(spoilt), encoding="utf-8")
+    assert list(tool.lacking(tmp_path)) == [tmp_path / path.relative_to(ROOT)]
 
 
 def test_colab_cell_does_nothing_elsewhere(processed):
@@ -198,10 +227,10 @@ def test_colab_cell_does_nothing_elsewhere(processed):
     lines = "".join(setup["source"]).split("\n")
     assert lines[0] == "#| hide" and lines[1] == 'if "google.colab" in str(get_ipython()):'
     assert all(line.startswith("    ") for line in lines[2:]) and told["git_url"] in lines[2]
-    for path in LESSONS:
-        page = (processed[0] / path.name).read_text(encoding="utf-8")
+    for path in BOOK:
+        page = (processed[0] / path.relative_to(NBS)).read_text(encoding="utf-8")
         assert lines[2].strip() not in page, f"the docs show the set-up of {path.name}"
-        assert f"/nbs/{path.name})" in page, f"the docs lack the badge of {path.name}"
+        assert f"/nbs/{page_of(path)}.ipynb)" in page, f"the docs lack the badge of {path.name}"
 
 
 # --- exercises and quizzes --------------------------------------------------------------------------------------------
@@ -213,7 +242,7 @@ def mark(cell) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.parametrize("path", by_name(LESSONS))
+@pytest.mark.parametrize("path", by_name(BOOK))
 def test_exercises_have_solutions_and_checks(path):
     "Each exercise is stub, folded solution, check, in this order, and a lesson has exercises and a quiz."
     marked = [cell for cell in nbformat.read(path, as_version=4).cells if mark(cell)]
@@ -256,7 +285,7 @@ def test_readme_comes_from_its_notebook(name):
 
 def lesson_rows(text: str) -> list[tuple[str, str]]:
     "Notebook and minutes of each row of the lesson tables in a README."
-    return re.findall(r"(?m)^\| \[[^\]]+\]\(nbs/([\w.]+)\) \|.*\| *(\d*) *\|$", text)
+    return re.findall(r"(?m)^\| \[[^\]]+\]\(nbs/([\w./]+)\.ipynb\) \|.*\| *(\d*) *\|$", text)
 
 
 def test_readmes_say_the_same():
@@ -282,9 +311,10 @@ def test_french_keeps_its_spaces():
 
 
 def test_readme_lists_every_lesson_with_its_time():
-    rows = lesson_rows((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert dict(rows) == {path.name: str(minutes(path) or "") for path in LESSONS} and len(rows) == len(LESSONS)
-    assert [name for name, _ in rows if name < "10"] == [path.name for path in LESSONS if path.stem < "10"]
+    "The first table has the lessons, the second their insides and the parts, both in the folder's order."
+    lessons, insides = (lesson_rows(part) for part in (ROOT / "README.md").read_text(encoding="utf-8").split("<details>", 1))
+    assert lessons == [(page_of(path), str(minutes(path))) for path in LESSONS]
+    assert insides == [(page_of(path), str(minutes(path))) for path in BOOK if path not in LESSONS]
 
 
 def test_commands_in_the_pages_exist():
@@ -292,8 +322,8 @@ def test_commands_in_the_pages_exist():
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in (*LANDING.values(), "CONTRIBUTING.md"))
     scripts = {line.split("=")[0] for line in read_settings()["console_scripts"].split()}
     assert set(re.findall(r"\bvehicle_(?!nb\b|xxx\b|cnn\b)\w+", text)) <= scripts
-    for module in set(re.findall(r"-m vehicle_nb\.(\w+)", text)) - {"xxx"}:
-        assert (ROOT / "vehicle_nb" / f"{module}.py").is_file(), module
+    for module in set(re.findall(r"-m (vehicle_nb\.[\w.]*\w)", text)):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
     for file in re.findall(r"(?:configs|tests|tools)/\w+\.\w+", text):
         assert (ROOT / file).is_file(), file
     for name in set(re.findall(r"\bnbdev_\w+", text)):
@@ -357,7 +387,7 @@ def brought_by(requirements: list[str]) -> set[str]:
 def hidden_modules() -> list[str]:
     "The modules of all that is installed here and that `pip install '.[docs]'` would not bring."
     settings = read_settings()
-    brought = brought_by((settings["requirements"] + " " + settings["docs_requirements"]).split()) | {"vehicle-nb"}
+    brought = brought_by(" ".join(settings[f"{kind}requirements"] for kind in ("", "course_", "app_")).split()) | {"vehicle-nb"}
     owners = packages_distributions().items()
     return sorted(module for module, names in owners if not brought & {canonicalize_name(name) for name in names})
 
@@ -392,9 +422,9 @@ def test_docs_build_warns_of_nothing(processed):
 @pytest.mark.parametrize("path", by_name(NOTEBOOKS))
 def test_page_is_whole(path, processed):
     "Title and description became metadata, and every other word of the notebook's text is still there."
-    failed = re.search(rf"(?m)^FAILED {re.escape(path.name)} (.*)$", processed[1])
+    failed = re.search(rf"(?m)^FAILED \S*{re.escape(path.name)} (.*)$", processed[1])
     assert not failed, failed[1].replace("\t", "\n")
-    cells = json.loads((processed[0] / path.name).read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((processed[0] / path.relative_to(NBS)).read_text(encoding="utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] != "code")
     head = yaml.safe_load(text.split("---")[1])
     assert head["title"] and head["description"] and head["output-file"].endswith(".html"), head
@@ -417,4 +447,5 @@ def test_docs_render(repo_copy):
     assert done.returncode == 0, done.stderr
     assert "WARN" not in done.stderr, done.stderr
     for path in NOTEBOOKS:
-        assert list((repo_copy / "_docs").glob(f"*{path.stem.split('_', 1)[-1]}.html")), f"no page for {path.name}"
+        page = re.sub(r"(^|/)\d+[a-z]?_", r"\1", page_of(path))
+        assert (repo_copy / "_docs" / f"{page}.html").is_file(), f"no page for {page_of(path)}"

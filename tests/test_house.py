@@ -4,7 +4,6 @@ import ast
 import filecmp
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
@@ -16,14 +15,20 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from conftest import NBS, NOTEBOOKS, ROOT, read_settings, source_files
+from conftest import NBS, NOTEBOOKS, ROOT, page_of, read_settings, source_files
 from IPython.core.inputtransformer2 import TransformerManager
 from nbdev.process import extract_directives
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGE = ROOT / "vehicle_nb"
-MODULES = sorted(path for path in PACKAGE.glob("*.py") if not path.name.startswith("_"))
+# The modules that notebooks are exported to; a package's own `__init__` and the page's script are written by hand.
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.startswith("_") and path.parent.name != "web")
+
+
+def dotted(module: Path) -> str:
+    "The name of a module as an import has it: `vehicle_nb.data.sources`."
+    return ".".join(module.relative_to(ROOT).with_suffix("").parts)
 
 
 def program(name: str) -> str:
@@ -43,17 +48,17 @@ def run(*command, cwd: Path) -> str:
 
 def differences(a: Path, b: Path, pattern: str) -> list[str]:
     "Names of the files, among those that match, that are not the same in both folders."
-    names = {path.name for folder in (a, b) for path in folder.glob(pattern)}
-    return sorted(filecmp.cmpfiles(a, b, names, shallow=False)[1] + filecmp.cmpfiles(a, b, names, shallow=False)[2])
+    names = {path.relative_to(folder).as_posix() for folder in (a, b) for path in folder.rglob(pattern)}
+    _, other, missing = filecmp.cmpfiles(a, b, names, shallow=False)
+    return sorted(other + missing)
 
 
 # --- what is generated ------------------------------------------------------------------------------------------------
 
 
 def test_export_is_up_to_date(repo_copy):
-    for path in (repo_copy / "vehicle_nb").glob("*.py"):  # so that a module whose notebook is gone shows up too
-        if path.name != "__init__.py":  # nbdev writes the version there; the rest is ours
-            path.unlink()
+    for path in [*MODULES, PACKAGE / "_modidx.py"]:  # so that a module whose notebook is gone shows up too
+        (repo_copy / path.relative_to(ROOT)).unlink()
     run(program("nbdev_export"), cwd=repo_copy)
     stale = differences(PACKAGE, repo_copy / "vehicle_nb", "*.py")
     assert not stale, f"run nbdev_export: {stale} are not what the notebooks say"
@@ -65,12 +70,6 @@ def test_notebooks_are_clean(repo_copy):
     run(program("nbdev_clean"), cwd=repo_copy)
     dirty = differences(NBS, repo_copy / "nbs", "*.ipynb")
     assert not dirty, f"run nbdev_clean: {dirty} are not clean"
-
-
-def test_requirements_are_up_to_date(repo_copy):
-    committed = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    run(program("nbdev_requirements"), cwd=repo_copy)
-    assert (repo_copy / "requirements.txt").read_text(encoding="utf-8") == committed, "run nbdev_requirements"
 
 
 def test_quarto_settings_are_up_to_date(repo_copy):
@@ -89,7 +88,7 @@ def test_quarto_file_is_one_file():
 # --- notebooks as files -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in NOTEBOOKS])
 def test_notebook_is_saved_after_a_good_run(path):
     "No errors in it, and outputs where a cell prints or draws (test_notebooks.py compares each cell with a real run)."
     nb = nbformat.read(path, as_version=4)
@@ -103,7 +102,7 @@ def test_notebook_is_saved_after_a_good_run(path):
     assert path.stat().st_size < 4_000_000, "too heavy to clone and to read on the web: draw smaller pictures"
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in NOTEBOOKS])
 def test_imports_stand_alone(path):
     "The docs build runs every cell with an import in it, so such a cell may do nothing else."
     for cell in nbformat.read(path, as_version=4).cells:
@@ -117,7 +116,7 @@ def test_imports_stand_alone(path):
         assert all(imports) or not any(imports), f"imports and other code in one cell:\n{cell.source}"
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in NOTEBOOKS])
 def test_notebook_parses_on_the_oldest_python(path):
     "Ruff reads the notebook as the oldest Python that we promise would, and knows every name in it; it asks no more of notebooks."
     minimum = "py" + read_settings()["min_python"].replace(".", "")
@@ -131,51 +130,44 @@ def test_ruff_is_content():
     run(program("ruff"), "check", "--no-cache", ".", cwd=ROOT)
 
 
-def ours(tree: ast.AST) -> set[str]:
-    "The modules of this package that the code imports, wherever in it."
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            if node.level:
-                found |= {node.module.split(".")[0]} if node.module else {name.name for name in node.names}
-            elif node.module == "vehicle_nb":
-                found |= {name.name for name in node.names}
-            elif (node.module or "").startswith("vehicle_nb."):
-                found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("vehicle_nb.")}
-    return found & {path.stem for path in MODULES}
-
-
-def test_ours_finds_every_kind_of_import(monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "MODULES", [Path("data.py"), Path("core.py"), Path("demo.py")])
-    code = "from .data import x\nfrom . import core\ndef f():\n    import vehicle_nb.demo.make as d\n    import os, datafoo"
-    assert ours(ast.parse(code)) == {"data", "core", "demo"}
-    assert ours(ast.parse("from vehicle_nb import data\nfrom vehicle_nb.core import y\nfrom data import z")) == {"data", "core"}
-
-
 def module_of(notebook: Path) -> str | None:
-    "The module that a notebook is exported to."
-    return next(iter(re.findall(r"#\| *default_exp +(\w+)", notebook.read_text(encoding="utf-8"))), None)
+    "The module that a notebook is exported to, as an import has it."
+    found = re.search(r"#\| *default_exp +([\w.]+)", notebook.read_text(encoding="utf-8"))
+    return found and f"vehicle_nb.{found[1]}"
 
 
-def load_road():
-    "tools/road.py as a module."
-    spec = importlib.util.spec_from_file_location("road", ROOT / "tools" / "road.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_each_module_has_its_notebook():
+    "Every notebook is looked at, wherever it lies, and the modules are those that they are exported to."
+    tracked = [path for path in source_files() if path.suffix == ".ipynb"]
+    assert sorted(tracked) == NOTEBOOKS and len(NOTEBOOKS) > 40
+    assert sorted(filter(None, map(module_of, NOTEBOOKS))) == sorted(map(dotted, MODULES)), "one notebook a module"
 
 
-def test_imports_go_down_the_road():
-    "A module imports only what stands before it on the road, where its place is told by tools/road.py."
-    order = load_road().order()
-    assert sorted(order) == sorted(filter(None, map(module_of, NOTEBOOKS))), "each module has one notebook and one place in ROAD"
-    assert sorted(order) == [path.stem for path in MODULES]
+def test_a_module_lies_where_its_notebook_lies():
+    "`nbs/1_data/03a_split.ipynb` is exported to `vehicle_nb/data/split.py`: less the numbers and letters, one name for both."
+    own = {"vehicle_nb.train": "3_training/09b_command", "vehicle_nb.training.loop": "3_training/09_train",
+           "vehicle_nb.training.config": "3_training/08_recipe", "vehicle_nb.serving.ui": "5_serving/15_app",
+           "vehicle_nb.distributed": "3_training/10_distributed"}  # fmt: skip
+    for path in NOTEBOOKS:
+        if module := module_of(path):
+            chapter, _, name = re.sub(r"(^|/)\d+[a-z]?_", r"\1", page_of(path)).rpartition("/")
+            usual = ".".join(filter(None, ["vehicle_nb", *([chapter] if chapter != "parts" else []), name]))
+            assert own.get(module, page_of(path)) == page_of(path) and (module in own or module == usual), f"{page_of(path)}: {module}"
+
+
+def test_chapters_import_only_downwards():
+    "The layers in pyproject.toml hold: import-linter reads every import of the package."
+    said = run(program("lint-imports"), "--no-cache", cwd=ROOT)
+    assert "Contracts: 2 kept, 0 broken." in said
+
+
+def test_each_public_name_has_one_address():
+    "No module offers what another one defines: a name that is imported is not listed again."
     for path in MODULES:
-        imported = ours(ast.parse(path.read_text(encoding="utf-8"))) - {path.stem}
-        later = imported - set(order[: order.index(path.stem)])
-        assert not later, f"{path.name} imports {sorted(later)}, which comes after it on the road"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        listed = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
+        assert not imported & set(listed), f"{dotted(path)} lists {sorted(imported & set(listed))}, which it imports"
 
 
 def borrowed_privates(tree: ast.AST) -> set[str]:
@@ -234,17 +226,17 @@ def test_no_function_is_too_long():
 def test_package_needs_no_nbdev():
     "A user of the package must not depend on the tool that made it."
     code = "import sys; sys.modules['nbdev'] = None; sys.modules['execnb'] = None\nimport importlib\n"
-    code += "".join(f"importlib.import_module('vehicle_nb.{path.stem}')\n" for path in MODULES)
+    code += "".join(f"importlib.import_module('{dotted(path)}')\n" for path in MODULES)
     run(sys.executable, "-c", code, cwd=ROOT)
 
 
 def test_class_names_live_only_in_the_demo_set():
-    "What the classes are called is told by the folders: no code but demo.py may hold the list."
+    "What the classes are called is told by the folders: no code but the demo set's may hold the list."
     from vehicle_nb.demo.make import DEMO_CLASSES
 
     assert len(DEMO_CLASSES) == 20 and list(DEMO_CLASSES) == sorted(DEMO_CLASSES)
     for path in source_files():
-        if path.suffix != ".py" or path.name in ("demo.py", "test_demo.py", "_modidx.py"):
+        if path.suffix != ".py" or path.parent == PACKAGE / "demo" or path.name in ("test_demo.py", "_modidx.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Dict)):
@@ -270,7 +262,7 @@ def test_public_functions_say_what_they_do():
             assert doc, f"{path.name}: {node.name} has no docstring"
             assert "\n" not in doc, f"{path.name}: the docstring of {node.name} is longer than a line"
             # The demo set's many small drawing functions serve its own lesson, which shows each; three are for others.
-            drawing = path.stem.startswith("demo") and node.name not in ("draw_vehicle", "make_demo", "contact_sheet")
+            drawing = path.parent.name == "demo" and node.name not in ("draw_vehicle", "make_demo", "contact_sheet")
             if isinstance(node, ast.FunctionDef) and not drawing:
                 for arg in node.args.args + node.args.kwonlyargs:
                     assert "#" in lines[arg.lineno - 1], f"{path.name}: {node.name} does not say what {arg.arg} is"
@@ -281,7 +273,7 @@ def test_public_functions_say_what_they_do():
 
 def requirements(*kinds: str) -> list[Requirement]:
     "What settings.ini asks for under `requirements` and, without a word, under the extras that the tests install."
-    keys = [f"{kind}requirements" for kind in kinds or ("", "dev_", "docs_", "onnx_")]
+    keys = [f"{kind}requirements" for kind in kinds or ("", "app_", "course_", "onnx_", "dev_")]
     return [Requirement(text) for key in keys for text in read_settings()[key].split()]
 
 
@@ -319,21 +311,44 @@ def named(*kinds: str) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements(*kinds)}
 
 
+APP = {"vehicle_nb.serving.ui", "vehicle_nb.serving.server", "vehicle_nb.serving.session"}  # need the extra `app`
+
+
 def test_what_the_package_imports_is_required():
-    "settings.ini names every import of the package and the page itself: what another requirement brings may go with it."
+    "The core asks for no more than `requirements`, the page for no more than the extra `app`; ONNX is imported where it is asked for."
     for path in source_files():
         if path.suffix == ".py" and (path.is_relative_to(PACKAGE) or path == ROOT / "app.py"):
-            undeclared = foreign(ast.parse(path.read_text(encoding="utf-8"))) - named("", "onnx_")
+            page = path.parent.name == "web" or path == ROOT / "app.py" or dotted(path) in APP
+            onnx = dotted(path) == "vehicle_nb.serving.onnx_export"
+            kinds = ["", *(["app_"] if page else []), *(["onnx_"] if onnx else [])]
+            undeclared = foreign(ast.parse(path.read_text(encoding="utf-8"))) - named(*kinds)
             assert not undeclared, f"{path.relative_to(ROOT)} imports {sorted(undeclared)}: not required"
 
 
+def test_the_core_runs_without_the_extras():
+    "Whoever installs the package alone can import all of it but the page, and use a Predictor."
+    extra = sorted({name.replace("-", "_") for name in named("app_", "course_", "onnx_") - named("")} | {"sklearn", "IPython"})
+    code = f"import sys, importlib\nsys.modules.update(dict.fromkeys({extra!r}))\n"
+    code += "".join(f"importlib.import_module({dotted(path)!r})\n" for path in MODULES if dotted(path) not in APP)
+    run(sys.executable, "-c", code, cwd=ROOT)
+
+
+def test_requirements_txt_brings_what_a_student_needs():
+    "It installs the package with its page and its lessons, as README's first command does."
+    lines = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert lines == ["-e .[app,course]"]
+    assert "pip install -e '.[app,course]' && accelerate launch -m vehicle_nb.train" in (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = {"torch", "torchvision", "nbdev", "jupyterlab", "matplotlib", "pillow", "streamlit", "accelerate"}
+    assert asked <= named("", "app_", "course_")
+
+
 def test_what_the_lessons_import_is_required():
-    "`pip install '.[docs]'` brings it, for the docs site is made with no more."
+    "The extras `course` and `app` bring it, with which the docs site is made, too."
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 code = ast.parse(TransformerManager().transform_cell(cell.source))
-                undeclared = foreign(code) - named("", "docs_", "onnx_")
+                undeclared = foreign(code) - named("", "course_", "app_", "onnx_")
                 assert not undeclared, f"{path.name} imports {sorted(undeclared)}: not required\n{cell.source}"
 
 
