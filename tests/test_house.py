@@ -268,6 +268,40 @@ def test_public_functions_say_what_they_do():
                     assert "#" in lines[arg.lineno - 1], f"{path.name}: {node.name} does not say what {arg.arg} is"
 
 
+# Words of our own that stood where the field has a name; the glossary's sentences may use them, names may not.
+OUR_OWN = {
+    "picture", "pictures", "stranger", "strangers", "familiar", "familiarity", "borrowed", "visitor", "visitors", "visit", "suspect",
+    "suspects",
+    "judge", "rough", "remember", "answer", "answers", "answered", "teach", "frozen", "norms", "tiny", "sketch", "sketches", "likeness",
+    "examination", "doubt", "told", "spoken", "round", "rounds", "turns", "others", "seen", "overruled", "rescale", "bands", "litter",
+}  # fmt: skip
+
+
+def public_names(tree: ast.AST) -> set[str]:
+    "Functions, classes and constants of a module, their arguments, methods and fields, and the keys of its dictionaries."
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found |= {arg.arg for arg in node.args.args + node.args.kwonlyargs}
+        if isinstance(node, ast.ClassDef):
+            found |= {field.target.id for field in node.body if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)}
+        if isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+            found |= {key for key in keys if key.isidentifier()}
+    found |= {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=dotted(path)) for path in MODULES])
+def test_names_are_the_fields(path):
+    "An engineer finds things by the names that he knows: no public name, argument, field or key uses a word of our own."
+    names = public_names(ast.parse(path.read_text(encoding="utf-8")))
+    own = sorted(name for name in names if OUR_OWN & set(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")))
+    assert not own, own
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
