@@ -1,126 +1,92 @@
 """What does each default of the recipe bring?
 
-    python benchmarks/ablation.py PROCESSED                        from scratch, each default changed alone
-    python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a borrowed network
+    python benchmarks/ablation.py PROCESSED                                         from scratch, one default changed at a time
+    python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a pretrained network
     python benchmarks/ablation.py SPLIT SPLIT SPLIT --seeds 1 2 --only "weight decay"       some of the rows, on several splits
 
-The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour, not
-half a day; rows of one seed share the split and the order of the pictures. Choose by the validation accuracy: the test split is
-shown, and is for nobody to choose by. The difference to the default is taken seed by seed, and so is the one at a quarter of the
-run, which is what somebody has who stops it early.
+The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour and not
+half a day; rows of one seed share the split and the order of the images. Choose by the validation accuracy: the test split is
+shown, and nobody should choose by it. The difference to the default is taken run by run, and so is the one at a quarter of the
+epochs, which is what you have if you stop early.
 """
 
-import argparse
-import csv
 import itertools
-import statistics
-import tempfile
-import time
 from pathlib import Path
 
-from common import RESULTS, command_line, stamp
-
-from vehicle_nb.core import write_json
-from vehicle_nb.train import train
+from common import parser, percent, save, table, train_once
 
 SCRATCH = {
-    "default": {},
-    "no average of the weights": {"ema": 0.0},
-    "no label smoothing": {"label_smoothing": 0.0},
-    "a limit for the gradient": {"clip": 1.0},
-    "weight decay": {"weight_decay": 0.05},
-    "full size all the time": {"progressive": False},  # says something from --size 96 on: 64 pixels have no smaller size before them
-    "full size, for the same time": {"progressive": False, "epochs": 0.77},  # below 1: a share of the default's
-    "CutMix for half of the pairs": {"cutmix": 0.5},
-    "no CutMix": {"cutmix": 0.0},  # long runs have it by default
-    "MixUp for half of the pairs": {"mixup": 0.5},
-    "rare classes weigh more": {"balance": True},
-    "learning rate halved": {"lr": 0.002},
-    "learning rate doubled": {"lr": 0.008},
-    "learning rate times eight": {"lr": 0.032},
-    "learning rate times eight, with a limit for the gradient": {"lr": 0.032, "clip": 1.0},
-    "float32": {"precision": "fp32"},
+    "default": "",
+    "no average of the weights": "--ema 0",
+    "no label smoothing": "--label_smoothing 0",
+    "gradient clipping": "--grad_clip 1",
+    "weight decay": "--weight_decay 0.05",
+    "full size all the time": "--no_progressive",  # changes something from --size 96 on
+    "CutMix for half of the pairs": "--cutmix 0.5",
+    "no CutMix": "--cutmix 0",  # long runs have it by default
+    "MixUp for half of the pairs": "--mixup 0.5",
+    "class weights": "--class_weights",
+    "learning rate halved": "--lr 0.002",
+    "learning rate doubled": "--lr 0.008",
+    "learning rate times eight": "--lr 0.032",
+    "learning rate times eight, gradient clipping": "--lr 0.032 --grad_clip 1",
+    "float32": "--precision fp32",
 }
-BORROWED = {
-    "default": {},
-    "head not taught first": {"head_epochs": 0},
-    "half of the epochs": {"epochs": 0.5},
-    "pictures changed at full strength": {"augmentation": 1.0},
-    "a limit for the gradient": {"clip": 1.0},
-    "weight decay": {"weight_decay": 0.05},
-    "head alone": {"frozen": 4, "first_rate": 1e-6, "epochs": 1},
-    "one rate for all layers": {"first_rate": 1.0},
-    "no layer frozen": {"frozen": 0},
-    "three bands frozen": {"frozen": 3},
-    "batch statistics learn": {"norms": "free"},
-    "learning rate halved": {"lr": 1.5e-4},
-    "learning rate doubled": {"lr": 6e-4},
-    "CutMix for half of the pairs": {"cutmix": 0.5},
+PRETRAINED = {
+    "default": "",
+    "no linear probe first": "--probe_epochs 0",
+    "augmentation at full strength": "--augmentation 1",
+    "gradient clipping": "--grad_clip 1",
+    "weight decay": "--weight_decay 0.05",
+    "linear probe alone": "--freeze_groups 4 --backbone_lr_mult 1e-6 --epochs 1",
+    "one learning rate for all layers": "--backbone_lr_mult 1",
+    "no layer frozen": "--freeze_groups 0",
+    "three layer groups frozen": "--freeze_groups 3",
+    "batch norm statistics learn": "--no_freeze_bn",
+    "learning rate halved": "--lr 1.5e-4",
+    "learning rate doubled": "--lr 6e-4",
+    "CutMix for half of the pairs": "--cutmix 0.5",
 }
 
 
-def one_run(processed: str, options: dict, seed: int) -> dict:
-    "Train once; accuracies (also on the way) and seconds."
-    with tempfile.TemporaryDirectory() as models:
-        start = time.perf_counter()
-        metrics = train(processed=processed, models=models, run_name="it", seed=seed, quiet=True, **options)
-        seconds = time.perf_counter() - start
-        with open(Path(models) / "it" / "history.csv") as file:
-            way = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
-    accuracies = {"quarter": way[max(0, len(way) // 4 - 1)], "val": metrics["val_accuracy"], "test": metrics["test_accuracy"]}
-    return {"split": Path(processed).name, "seed": seed, **accuracies, "seconds": round(seconds, 1)}
+def one_run(processed: str, options: str, seed: int) -> dict:
+    "Accuracies (also after a quarter of the epochs) and minutes of one run."
+    run = train_once(processed, f"{options} --seed {seed}")
+    val = [float(row["val_accuracy"]) for row in run["history"]]
+    found = {"quarter": val[max(0, len(val) // 4 - 1)], "val": run["metrics"]["val_accuracy"], "test": run["metrics"]["test_accuracy"]}
+    return {"split": Path(processed).name, "seed": seed, **found, "minutes": run["minutes"]}
 
 
-def differences(runs: list[dict], default: list[dict], what: str) -> str:
-    "How much better than the default, run by run."
-    return mean_sd([run[what] - base[what] for run, base in zip(runs, default, strict=True)])
-
-
-def mean_sd(values: list[float]) -> str:
-    "Mean and standard deviation, in percent."
-    return f"{100 * statistics.mean(values):5.1f} ± {100 * (statistics.stdev(values) if len(values) > 1 else 0):.1f}"
-
-
-def table(rows: dict[str, list[dict]]) -> str:
-    "Markdown: accuracy on validation and test, difference to the default seed by seed, seconds."
-    lines = ["| changed | validation, % | difference | at a quarter | test, % | seconds |", "|---|---:|---:|---:|---:|---:|"]
-    for name, runs in rows.items():
-        seconds = statistics.mean(run["seconds"] for run in runs)
-        val, test = (mean_sd([run[split] for run in runs]) for split in ("val", "test"))
-        end, quarter = (differences(runs, rows["default"], what) for what in ("val", "quarter"))
-        lines.append(f"| {name} | {val} | {end} | {quarter} | {test} | {seconds:.0f} |")
-    return "\n".join(lines)
+def line(name: str, runs: list[dict], default: list[dict]) -> dict:
+    "A row of the table: accuracies, and differences to the default run by run."
+    differs = {what: [run[what] - base[what] for run, base in zip(runs, default, strict=True)] for what in ("val", "quarter")}
+    val, test = (percent([run[what] for run in runs]) for what in ("val", "test"))
+    return {"changed": name, "validation, %": val, "difference": percent(differs["val"]), "at a quarter": percent(differs["quarter"]),
+            "test, %": test}  # fmt: skip
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("processed", nargs="+", help="folder that vehicle_preprocess wrote; several: every seed on each")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--size", type=int, help="side of the network's input (default: 64, or 128 with --weights)")
-    parser.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
-    parser.add_argument("--arch", default="vehicle_cnn")
-    parser.add_argument("--weights", default="", help="file of pretrained weights")
-    parser.add_argument("--threads", type=int, default=0, help="0 takes all cores")
-    parser.add_argument("--only", nargs="+", help="names of rows")
-    parser.add_argument("--name", help="of the result file")
-    args = parser.parse_args()
-    borrowed = bool(args.weights)
-    base = {"arch": args.arch, "weights": args.weights, "input_size": args.size or (128 if borrowed else 64)}
-    base["threads"] = args.threads
-    base["epochs"] = args.epochs or (6 if borrowed else 40)
-    every = BORROWED if borrowed else SCRATCH
-    wanted = {name: change for name, change in every.items() if not args.only or name in ("default", *args.only)}
-    rows = {name: [] for name in wanted}
+    parse = parser(__doc__)
+    parse.add_argument("processed", nargs="+", help="folder that vehicle_preprocess wrote; several: every seed on each")
+    parse.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parse.add_argument("--size", type=int, help="side of the network's input (default: 64, or 128 with --weights)")
+    parse.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
+    parse.add_argument("--arch", default="vehicle_cnn")
+    parse.add_argument("--weights", help="file of pretrained weights")
+    parse.add_argument("--num_threads", type=int, help="default: that of vehicle_train")
+    parse.add_argument("--only", nargs="+", help="names of rows")
+    args = parse.parse_args()
+    base = f"--arch {args.arch} --input_size {args.size or (128 if args.weights else 64)}"
+    base += f" --num_threads {args.num_threads}" if args.num_threads else ""
+    base += f" --epochs {args.epochs or (6 if args.weights else 40)}" + (f" --weights {args.weights}" if args.weights else "")
+    every = PRETRAINED if args.weights else SCRATCH
+    rows = {name: [] for name in every if not args.only or name in ("default", *args.only)}
     for seed, processed in itertools.product(args.seeds, args.processed):
-        for name, change in wanted.items():
-            options = base | change
-            options["epochs"] = round(options["epochs"] * (base["epochs"] if options["epochs"] < 1 else 1))
-            rows[name].append(one_run(processed, options, seed))
-            print(f"{name}: {rows[name][-1]}", flush=True)
-    print(table(rows))
-    name = args.name or ("ablation-borrowed" if borrowed else "ablation-scratch")
-    base["weights"] = args.weights.rsplit("/", 1)[-1]
-    write_json(RESULTS / f"{name}.json", stamp(command_line("ablation.py")) | {"base": base, "rows": rows})
+        for name, runs in rows.items():
+            runs.append(one_run(processed, f"{base} {every[name]}", seed))
+            print(name, runs[-1], flush=True)
+    table([line(name, runs, rows["default"]) for name, runs in rows.items()])
+    save(args.name, rows=rows)
 
 
 if __name__ == "__main__":

@@ -1,105 +1,133 @@
-"""What all benchmarks write down: the machine, the date, the versions, the command; and how figures and runs are compared."""
+"""What all benchmarks share: how a run is started, what is written down, how a table is printed."""
 
 import argparse
+import csv
+import json
 import os
 import platform
+import re
 import statistics
+import subprocess
 import sys
+import tempfile
+import time
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 from vehicle_nb.parallel import cpu_count
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow")
+LOAD = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None  # before we start
 
 
-def machine() -> dict:
-    "What the figures were taken on; no names of hosts or people."
+def parser(
+    doc: str,  # docstring of the program
+    processed: bool = False,  # does it take a processed set?
+) -> argparse.ArgumentParser:
+    "A command line that shows the program's docstring as its help."
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--name", default=Path(sys.argv[0]).stem, help="name of the result file")
+    if processed:
+        made.add_argument("processed", help="folder that vehicle_preprocess wrote")
+    return made
+
+
+def head() -> dict:
+    "How, when and on what the figures were taken: no host names, and of folders on this machine only the last part."
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+    processors = re.findall(r"model name\s*: (.+)", info) or [platform.machine()]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return {
-        "processor": names[0] if names else platform.machine(), "cores": cpu_count(), "memory_gib": round(memory or 0, 1),
-        "accelerator": accelerator(), "load_before": load,
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words]), "date": date.today().isoformat(),
+        "machine": {"processor": processors[0], "cores": cpu_count(), "memory_gib": round(memory, 1), "accelerator": gpu,
+                    "load_before": LOAD},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }  # fmt: skip
 
 
-def accelerator() -> str:
-    "The GPU's name, where there is one."
-    import torch  # here: not every benchmark needs it
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-
-
-def stamp(
-    command: str,  # how to take the figures again, with a word for each folder: "python benchmarks/x.py PROCESSED"
-) -> dict:
-    "The head of a result file."
-    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-    return {"command": command, "date": date.today().isoformat(), "machine": machine(), "versions": versions}
-
-
-def command_line(
-    script: str,  # the script's name
-) -> str:
-    "This process's command; of folders on this machine only the last part is told."
-    argv = [Path(word).name if word.startswith(("/", "~", ".")) and len(word) > 1 else word for word in sys.argv[1:]]
-    return " ".join(["python", f"benchmarks/{script}", *argv])
-
-
-def each_arch(
-    script: str,  # the script's name; what it writes is named after it by default
-    doc: str,  # its docstring
-    compare,  # (arch, device, side, batch_size, turns) → a row of the result
-    archs: list[str],  # by default
-    side: int,  # of the pictures, by default
-    batch_size: int,  # by default
-    turns: int,  # by default
+def save(
+    name: str,  # of the result file
+    **results,  # what was measured
 ):
-    "Run a benchmark that asks the same of one architecture after the other, on the best device that is there."
-    import torch  # here: not every benchmark needs them
-
-    from vehicle_nb.core import keep_memory, write_json
-    from vehicle_nb.training.dist import on_cpu, share_threads
-
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archs", nargs="+", default=archs)
-    parser.add_argument("--side", type=int, default=side)
-    parser.add_argument("--batch_size", type=int, default=batch_size)
-    parser.add_argument("--turns", type=int, default=turns)
-    parser.add_argument("--name", default=Path(script).stem, help="of the result file")
-    args = parser.parse_args()
-    share_threads(0)
-    keep_memory()
-    device = torch.device("cpu" if on_cpu() else "cuda")
-    head = stamp(command_line(script))
-    rows = [compare(arch, device, args.side, args.batch_size, args.turns) for arch in args.archs]
-    write_json(RESULTS / f"{args.name}.json", head | {"device": device.type, "rows": rows})
+    "Write the results with their head; the innermost lists and objects stand on one line."
+    text = json.dumps(head() | results, indent=1, default=str)
+    flat = re.sub(r"[\[{][^][{}]+[]}]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
+    (RESULTS / f"{name}.json").write_text(flat + "\n", encoding="utf-8")
 
 
 def spread(
-    values: list[float],  # what the turns gave
-    digits: int = 2,  # after the point
+    values: list[float],  # one for each repeat
+    digits: int = 2,  # after the decimal point
 ) -> str:
     "Mean and standard deviation, as text."
     sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{sd}"
 
 
-def same_run(
-    one: Path,  # folder of a run
-    other: Path,  # folder of another
-) -> bool:
-    "Have both runs the same weights and history, to the last bit?"
-    import pandas as pd  # here: not every benchmark needs them
-    import torch
-    from safetensors.torch import load_file
+def percent(
+    values: list[float],  # shares, one for each run
+) -> str:
+    "Mean and standard deviation in percent, as text."
+    return spread([100 * value for value in values], 1)
 
-    from vehicle_nb.training.checkpoints import FIGURES
 
-    a, b = (load_file(run / "model.safetensors") for run in (one, other))
-    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) and histories[0].equals(histories[1])
+def table(
+    rows: list[dict],  # column: cell
+):
+    "Print rows as Markdown."
+    print("|" + "|".join(f" {name} " for name in rows[0]) + "|", "|---" * len(rows[0]) + "|", sep="\n")
+    for row in rows:
+        print("|" + "|".join(f" {cell:.3g} " if isinstance(cell, float) else f" {cell} " for cell in row.values()) + "|", flush=True)
+
+
+def start_training(
+    options: str,  # of vehicle_train
+    processes: int = 1,  # ranks on this machine
+    **popen,  # options of Popen
+) -> subprocess.Popen:
+    "Start a training run as a user does, in processes of its own."
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
+    return subprocess.Popen([sys.executable, "-m", *launch, "vehicle_nb.train", *options.split()], **popen)
+
+
+def read_run(
+    folder: Path,  # of a finished run
+) -> dict:
+    "Metrics, settings and history of a run."
+    config, settings = (json.loads((folder / name).read_text()) for name in ("config.json", "train_config.json"))
+    with open(folder / "history.csv", newline="") as file:
+        history = list(csv.DictReader(file))
+    return {"metrics": config["metrics"], "settings": settings, "history": history}
+
+
+def train_once(
+    processed: str | Path,  # folder that vehicle_preprocess wrote
+    options: str,  # more of vehicle_train
+    processes: int = 1,  # ranks on this machine
+    **popen,  # options of Popen
+) -> dict:  # see `read_run`, and the minutes that the command took
+    "Train in a temporary folder."
+    with tempfile.TemporaryDirectory() as models:
+        start = time.perf_counter()
+        options = f"--data {processed} --output {models} --run_name it --quiet {options}"
+        process = start_training(options, processes, stdout=subprocess.DEVNULL, **popen)
+        if process.wait():
+            sys.exit(f"vehicle_train {options} ended with exit code {process.returncode}.")
+        return read_run(Path(models) / "it") | {"minutes": round((time.perf_counter() - start) / 60, 2)}
+
+
+def images_per_second(
+    run: dict,  # of `train_once`
+    processed: str | Path,  # its set
+) -> float:
+    "Training images a second, over the last two thirds of the epochs."
+    counts = json.loads((Path(processed) / "config.json").read_text())["counts"]["train"]
+    seconds = [float(row["seconds"]) for row in run["history"]]
+    rest = seconds[len(seconds) // 3 :]
+    return sum(counts.values()) * len(rest) / sum(rest)

@@ -1,22 +1,19 @@
-"""Does the network ever wait for its pictures, and does memory grow with the set?
+"""Does the network ever wait for its images, and does memory grow with the set?
 
-    python benchmarks/input_pipeline.py PROCESSED                  both, on the best device that is there
-    python benchmarks/input_pipeline.py PROCESSED --archs          the memory alone (--memory with nothing: the speed alone)
-    python benchmarks/input_pipeline.py PROCESSED --archs resnet50:224:256 --pictures 5000 --memory --name input_pipeline-gpu
+    python benchmarks/input_pipeline.py PROCESSED                  on the best device that is there
+    python benchmarks/input_pipeline.py PROCESSED --archs resnet50:224:256 --images 5000 --name input_pipeline-gpu
+    python benchmarks/input_pipeline.py PROCESSED --archs --memory 2000 20000      the memory alone
 
 1. Speed: real training (loader, augmentation on the device, forward, backward, optimizer, average) against the same step on one
-   batch that never leaves the memory; the ratio of pictures a second. Within a turn the two alternate every half second, so
-   that a machine which slows down does so for both. The first turn warms up and is left out. On a GPU also which share of its
-   bf16 arithmetic the network uses: products and sums of forward and backward, as PyTorch counts them, over those of a product
-   of two matrices of 8,192 × 8,192 in the same run.
-2. Memory: a set of 2,000 and one of 20,000 pictures (copies of the pictures of PROCESSED) are packed and read whole, each in a
-   process of its own; the most memory that the process held.
+   batch that never leaves the memory; the ratio of images a second. Within a repeat the two alternate every half second, so that
+   a machine which slows down does so for both. The first repeat warms up and is left out. On a GPU also the share of its bf16
+   arithmetic: operations of forward and backward, as PyTorch counts them, over those of a product of two large matrices.
+2. Memory: a set of 2,000 and one of 20,000 images (copies of those of PROCESSED) are packed and read whole, each in a process of
+   its own; the most memory that the process held.
 """
 
-import argparse
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -29,15 +26,16 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
-from common import RESULTS, command_line, stamp
+from common import parser, save, spread, table
 from torch.utils.flop_counter import FlopCounterMode
 
+from vehicle_nb.core import tune_malloc
+from vehicle_nb.files import write_json
 from vehicle_nb.data import dataset as loading
-from vehicle_nb.core import keep_memory, write_json
-from vehicle_nb.data.dataset import OnDevice, PackedSplit, make_loader, read_config
-from vehicle_nb.training.dist import on_cpu, share_threads
-from vehicle_nb.training.config import Settings, complete
-from vehicle_nb.training.loop import Trainer, train_step
+from vehicle_nb.data.dataset import DeviceLoader, PackedDataset, make_loader, read_config
+from vehicle_nb.training.config import TrainConfig, resolve_defaults
+from vehicle_nb.training.dist import use_cpu, set_num_threads
+from vehicle_nb.training.loop import Trainer
 
 
 def batches(trainer: Trainer):
@@ -48,41 +46,40 @@ def batches(trainer: Trainer):
         yield from trainer.loaders["train"]
 
 
-def burst(trainer: Trainer, source, seconds: float) -> tuple[int, float]:
-    "Train on what `source` yields for a while: pictures, seconds."
-    pictures, start = 0, time.perf_counter()
+def burst(trainer: Trainer, source, seconds: float) -> np.ndarray:
+    "Train on what `source` yields for a while: images, seconds."
+    images, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         batch = next(source)
-        train_step(trainer, batch, len(batch[1]))
-        pictures += len(batch[1])
-    if trainer.accelerator.device.type == "cuda":  # it works behind what it was told
+        trainer.train_step(batch, len(batch[1]))
+        images += len(batch[1])
+    if trainer.accelerator.device.type == "cuda":  # it lags behind what it was told
         torch.cuda.synchronize()
-    return pictures, time.perf_counter() - start
+    return np.array([images, time.perf_counter() - start])
 
 
-def turn(trainer: Trainer, sources: dict, seconds: float) -> dict[str, float]:
-    "Pictures a second of training on each source, for so many seconds each, half a second at a time."
+def rates(trainer: Trainer, sources: dict, seconds: float) -> dict[str, float]:
+    "Images a second of training on each source, half a second at a time."
     totals = {name: np.zeros(2) for name in sources}
     for i in range(round(seconds * 2)):
-        for name in list(sources)[:: 1 if i % 2 else -1]:  # who goes first takes turns, too
+        for name in list(sources)[:: 1 if i % 2 else -1]:  # the order alternates, too
             totals[name] += burst(trainer, sources[name], 0.5)
-    return {name: pictures / spent for name, (pictures, spent) in totals.items()}
+    return {name: images / spent for name, (images, spent) in totals.items()}
 
 
-def operations(trainer: Trainer) -> float:
-    "Products and sums of one picture, forward and backward."
-    size, device = trainer.settings.input_size, trainer.accelerator.device
+def operations(trainer: Trainer, size: int) -> float:
+    "Operations of one image, forward and backward."
     with FlopCounterMode(display=False) as counter:
-        trainer.plain(torch.zeros(2, 3, size, size, device=device)).sum().backward()
+        trainer.unwrapped(torch.zeros(2, 3, size, size, device=trainer.accelerator.device)).sum().backward()
     trainer.optimizer.zero_grad()
     return counter.get_total_flops() / 2
 
 
-def peak(device: torch.device, side: int = 8192) -> float:
-    "Products and sums a second of two large matrices in bf16."
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    for turn in range(13):
-        if turn == 3:  # those before warm up
+def peak(side: int = 8192) -> float:
+    "Operations a second of a product of two large bf16 matrices."
+    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    for repeat in range(13):
+        if repeat == 3:  # those before warm up
             torch.cuda.synchronize()
             start = time.perf_counter()
         a @ b
@@ -90,40 +87,31 @@ def peak(device: torch.device, side: int = 8192) -> float:
     return 10 * 2 * side**3 / (time.perf_counter() - start)
 
 
-def speed(processed: str, arch: str, size: int, options: dict, turns: int, seconds: float) -> dict:
-    "Real training and the synthetic step, in turns."
-    accelerator = Accelerator(cpu=on_cpu())
-    settings = Settings(processed=processed, arch=arch, input_size=size, progressive=False, epochs=1000, **options)
-    gpu = accelerator.device.type == "cuda"
-    top = peak(accelerator.device) if gpu else None
+def speed(processed: str, arch: str, size: int, batch_size: int, args) -> dict:
+    "Real training and the synthetic step."
+    acc = Accelerator(cpu=use_cpu())
+    more = {"precision": args.precision} if args.precision else {}
+    settings = TrainConfig(data=processed, arch=arch, input_size=size, batch_size=batch_size, progressive=False, epochs=1000,
+                        compile=args.compile, **more)  # fmt: skip
+    top = peak() if acc.device.type == "cuda" else None
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(complete(settings, accelerator.device), Path(folder), accelerator)
+        trainer = Trainer(resolve_defaults(settings, acc.device), Path(folder), acc)
         trainer.train_mode()
-        each = operations(trainer)
-        real = batches(trainer)
-        batch = tuple(t.to(accelerator.device) for t in next(real))
+        each, real = operations(trainer, size), batches(trainer)
+        batch = tuple(t.to(acc.device) for t in next(real))
         sources = {"real": real, "synthetic": itertools.repeat(batch)}
-        taken = [turn(trainer, sources, seconds if i else seconds / 4) for i in range(turns + 1)]
-    rates = {name: [rate[name] for rate in taken[1:]] for name in sources}
-    ratios = [real / synthetic for real, synthetic in zip(*rates.values(), strict=True)]
-    kept = isinstance(trainer.loaders["train"], OnDevice)
-    share = np.mean(rates["real"]) * each / top if gpu else None
-    print(
-        f"{arch} at {size}, batch {settings.batch_size}, {trainer.settings.precision} on {accelerator.device.type}"
-        f"{', compiled' if settings.compile else ''}{', pixels kept on the device' if kept else ''}: "
-        f"{np.mean(rates['real']):.1f} pictures/s, {np.mean(ratios):.3f} ± {np.std(ratios):.3f} of the step alone (n = {turns})"
-        f"{f', {share:.1%} of {top / 1e12:.0f} TFLOP/s' if gpu else ''}",
-        flush=True,
-    )
-    return {
-        "arch": arch, "size": size, "precision": trainer.settings.precision, "device": accelerator.device.type,
-        "batch_size": settings.batch_size, "compile": settings.compile, "on_device": kept, "rates": rates, "ratios": ratios,
-        "flop_per_picture": each, "matrix_product_flop_per_second": top, "share_of_peak": share,
-    }  # fmt: skip
+        taken = [rates(trainer, sources, args.seconds if i else args.seconds / 4) for i in range(args.repeats + 1)][1:]
+    found = {name: [rate[name] for rate in taken] for name in sources}
+    ratios = [a / b for a, b in zip(found["real"], found["synthetic"], strict=True)]
+    row = {"arch": arch, "size": size, "batch": batch_size, "precision": trainer.config.precision, "compiled": args.compile,
+           "on device": isinstance(trainer.loaders["train"], DeviceLoader), "images/s": spread(found["real"], 1),
+           "of the step alone": spread(ratios, 3), "of the peak": np.mean(found["real"]) * each / top if top else "–"}  # fmt: skip
+    print(row, flush=True)
+    return row | {"rates": found, "ratios": ratios, "flop_per_image": each, "peak_flop_per_second": top}
 
 
-def fill(processed: Path, to: Path, count: int) -> None:
-    "A processed set of `count` training pictures: copies of those of `processed`."
+def fill(processed: Path, to: Path, count: int) -> Path:
+    "A processed set of `count` training images: copies of those of `processed`."
     config = read_config(processed)
     files = [(name, path) for name in config["classes"] for path in sorted((processed / "train" / name).glob("*.jpg"))]
     for name in config["classes"]:
@@ -135,67 +123,53 @@ def fill(processed: Path, to: Path, count: int) -> None:
         shutil.copytree(processed / split, to / split)
     counts = dict(Counter(files[i % len(files)][0] for i in range(count)))
     write_json(to / "config.json", config | {"counts": config["counts"] | {"train": counts}})
+    return to
 
 
-def read_all(processed: str) -> None:
-    "Pack and read a whole split; prints the most memory held meanwhile, as the system counts it (runs alone in a process)."
-    process, peaks = psutil.Process(), []
+def read_all(processed: str):
+    "Pack and read a whole split; prints the most memory held meanwhile."
+    process = psutil.Process()
     before = process.memory_info().rss
-    dataset = PackedSplit(processed, "train", quiet=True)
-    peaks.append(process.memory_info().rss - before)
+    dataset = PackedDataset(processed, "train", quiet=True)
+    peaks = [process.memory_info().rss - before]
     for step, _ in enumerate(make_loader(dataset, 32, shuffle=True)):
         if step % 20 == 0:
             peaks.append(process.memory_info().rss - before)
-    print(json.dumps({"pictures": len(dataset), "packed_bytes": dataset.images.nbytes, "peak_bytes": max(peaks)}))
+    print(json.dumps({"images": len(dataset), "packed MB": dataset.images.nbytes / 1e6, "memory MB": max(peaks) / 1e6}))
 
 
-def memory(processed: Path, counts: list[int]) -> list[dict]:
-    "Memory over the start, for sets of several sizes."
-    rows = []
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            fill(processed, Path(folder), count)
-            command = [sys.executable, __file__, folder, "--read_all"]
-            out = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
-            rows.append(json.loads(out))
-            print(f"{count:,} pictures: {rows[-1]['packed_bytes'] / 1e6:,.0f} MB packed, {rows[-1]['peak_bytes'] / 1e6:.0f} MB of memory")
-    return rows
+def memory(processed: Path, count: int) -> dict:
+    "Memory that reading a set of `count` images takes."
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, str(fill(processed, Path(folder), count)), "--read_all"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("processed")
-    parser.add_argument("--archs", nargs="*", default=["vehicle_cnn:128", "resnet18:224"], metavar="ARCH:SIZE[:BATCH_SIZE]")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--streamed", action="store_true", help="as if the pictures did not fit into a GPU's memory")
-    parser.add_argument("--pictures", type=int, default=0, help="train on copies of PROCESSED's, so many; 0: on PROCESSED itself")
-    parser.add_argument("--memory", type=int, nargs="*", default=[2_000, 20_000], help="sizes of the sets for the second part")
-    parser.add_argument("--name", default="input_pipeline", help="of the result file")
-    parser.add_argument("--read_all", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    parse = parser(__doc__, processed=True)
+    parse.add_argument("--archs", nargs="*", default=["vehicle_cnn:128:32", "resnet18:224:32"], metavar="ARCH:SIZE:BATCH_SIZE")
+    parse.add_argument("--repeats", type=int, default=5)
+    parse.add_argument("--seconds", type=float, default=8, help="of a repeat")
+    parse.add_argument("--precision", help="default: that of vehicle_train")
+    parse.add_argument("--compile", action="store_true")
+    parse.add_argument("--streamed", action="store_true", help="as if the images did not fit into a GPU's memory")
+    parse.add_argument("--images", type=int, help="train on so many copies of PROCESSED's images")
+    parse.add_argument("--memory", type=int, nargs="*", default=[2_000, 20_000], help="sizes of the sets for the second part")
+    parse.add_argument("--read_all", action="store_true", help="for the second part's own processes")
+    args = parse.parse_args()
     if args.read_all:
         return read_all(args.processed)
-    share_threads(0)
-    keep_memory()
+    set_num_threads(0)
+    tune_malloc()
     if args.streamed:
-        loading.fits = lambda *_: False
-    options = {"precision": args.precision, "compile": args.compile}
-    head, path = stamp(command_line("input_pipeline.py")), RESULTS / f"{args.name}.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
+        loading.fits_on_device = lambda *_: False
     with tempfile.TemporaryDirectory() as folder:
-        if args.pictures and args.archs:
-            fill(Path(args.processed), Path(folder), args.pictures)
-        where, rows = folder if args.pictures else args.processed, []
-        for arch, size, batch_size in (f"{arch}:32".split(":")[:3] for arch in args.archs):
-            rows.append(speed(where, arch, int(size), options | {"batch_size": int(batch_size)}, args.turns, args.seconds))
-            results["speed"] = head | {"rows": rows}
-            write_json(path, results)  # what was measured stays, whatever comes
-    if args.memory:
-        results["memory"] = head | {"rows": memory(Path(args.processed), args.memory)}
-        write_json(path, results)
+        where = str(fill(Path(args.processed), Path(folder) / "set", args.images)) if args.images else args.processed
+        speeds = [speed(where, arch, int(size), int(batch), args) for arch, size, batch in (name.split(":") for name in args.archs)]
+    sizes = [memory(Path(args.processed), count) for count in args.memory]
+    for rows in filter(None, (speeds, sizes)):
+        table([{name: cell for name, cell in row.items() if not isinstance(cell, dict | list)} for row in rows])
+    save(args.name, speed=speeds, memory=sizes)
 
 
 if __name__ == "__main__":

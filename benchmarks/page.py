@@ -1,19 +1,16 @@
-"""How quickly does the page answer: to one visitor, to twenty at once? Does its memory grow over a thousand uploads?
+"""How quickly does the page answer one visitor, and twenty at once? Does its memory grow over a thousand uploads?
 
     python benchmarks/page.py
 
-Starts the page as a server, with an untaught mobilenet_v2 at 224 pixels (what a network has learned does not change its
-speed), and visits it over real connections: the browser's own protocol (a websocket, uploads over HTTP) without
-the browser. Each visitor uploads drawn photos of 2 megapixels. The clock runs from the moment when the upload is complete
-until the sign with the answer has arrived. Server and visitors share the machine, so the server has less than all of it: the
-result says how much processor time each of the two took.
+Starts the page as a server, with an untrained mobilenet_v2 at 224 pixels (what a network has learned does not change its speed),
+and visits it over real connections: the browser's own protocol (a websocket, uploads over HTTP) without the browser. Each visitor
+uploads drawn photos of 2 megapixels. The clock runs from the end of the upload until the prediction has arrived. Server and
+visitors share the machine: the result says how much processor time each of the two took.
 """
 
-import argparse
 import io
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,30 +23,28 @@ from pathlib import Path
 
 import psutil
 import torch
+from common import parser, save, table
 from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websocket import create_connection  # websocket-client, which JupyterLab brings along
 
-from common import RESULTS, command_line, stamp
-
-from vehicle_nb.core import write_json
-from vehicle_nb.parallel import cpu_count
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 from vehicle_nb.models.bundle import save_bundle
 from vehicle_nb.models.cnn import create_model
+from vehicle_nb.parallel import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def photos(count: int = 20) -> list[bytes]:
-    "Drawn pictures in the size of photos from the web, as JPEG."
+    "Drawings in the size of photos from the web, as JPEG."
     made = []
     for i in range(count):
         file = io.BytesIO()
-        picture = draw_vehicle(DEMO_CLASSES[i % len(DEMO_CLASSES)], 2_000_000_000 + i).resize((1600, 1200), Image.Resampling.BICUBIC)
-        picture.save(file, "JPEG", quality=90)
+        image = draw_vehicle(DEMO_CLASSES[i % len(DEMO_CLASSES)], 2_000_000_000 + i).resize((1600, 1200), Image.Resampling.BICUBIC)
+        image.save(file, "JPEG", quality=90)
         made.append(file.getvalue())
     return made
 
@@ -62,7 +57,7 @@ def start(home: Path, arch: str) -> tuple[subprocess.Popen, str]:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    env = {**os.environ, "VEHICLE_MODELS": str(home / "models"), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "VEHICLE_RUNS": str(home / "models"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.headless=true",
                f"--server.port={port}", "--server.address=127.0.0.1"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -87,12 +82,12 @@ class Visitor:
         self.xsrf = next((c.value for c in cookies if "xsrf" in c.name), "")
         self.socket = create_connection(f"ws://{place}/_stcore/stream", subprotocols=["streamlit"], origin=f"http://{place}",
                                         cookie="; ".join(f"{c.name}={c.value}" for c in cookies), timeout=120)  # fmt: skip
-        self.session = self.uploader = self.earlier = ""  # the address at which the picture before this one is taken away
+        self.session = self.uploader = self.earlier = ""  # the address at which the image before this one is deleted
         self.rerun()
         self.until(lambda message: message.WhichOneof("type") == "script_finished")
 
     def rerun(self, files=()):
-        "Run the page anew, with these files on its upload field."
+        "Run the page again, with these files in its upload field."
         message = BackMsg()
         message.rerun_script.context_info.locale = "en-US"
         if files:
@@ -103,7 +98,7 @@ class Visitor:
         self.socket.send_binary(message.SerializeToString())
 
     def until(self, condition) -> ForwardMsg:
-        "Read what the page says until it is what we wait for."
+        "Read messages of the page until one meets the condition."
         while True:
             message = ForwardMsg.FromString(self.socket.recv())
             if message.WhichOneof("type") == "new_session":
@@ -115,7 +110,7 @@ class Visitor:
                 return message
 
     def ask(self, name: str, data: bytes) -> tuple[float, float]:
-        "Upload a picture; seconds that the upload took, and seconds from its end to the answer."
+        "Upload an image; seconds that the upload took, and seconds from its end to the answer."
         request = BackMsg()
         request.file_urls_request.request_id = name
         request.file_urls_request.file_names.append(name)
@@ -130,17 +125,17 @@ class Visitor:
         self.until(lambda m: 'class="sign ' in m.delta.new_element.html.body)
         answered = time.perf_counter()
         self.until(lambda m: m.WhichOneof("type") == "script_finished")
-        if self.earlier:  # a browser says so when its visitor takes a picture away; until then the server keeps it
+        if self.earlier:  # a browser says so when its visitor removes an image; until then the server keeps it
             self.send("DELETE", self.earlier)
         self.earlier = urls.delete_url
         return there - begin, answered - there
 
     def put(self, path: str, name: str, data: bytes):
         "Send a file as a browser does."
-        mark = "----a-mark-that-no-picture-holds"
-        head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
-        body = head.encode() + data + f"\r\n--{mark}--\r\n".encode()
-        self.send("PUT", path, body, {"Content-Type": f"multipart/form-data; boundary={mark}"})
+        boundary = "----a-boundary-that-no-image-holds"
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
+        body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+        self.send("PUT", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
     def send(self, method: str, path: str, body: bytes | None = None, headers: dict | None = None):
         "One request over HTTP, with the token against forgery."
@@ -149,10 +144,10 @@ class Visitor:
         self.http.open(request, timeout=60).close()
 
 
-def one_visitor(place: str, pictures: list[bytes], times: int) -> list[float]:
+def one_visitor(place: str, images: list[bytes], times: int) -> list[float]:
     "Seconds of each answer when nobody else is there; the first two warm things up and are left out."
     visitor = Visitor(place)
-    return [visitor.ask(f"{i}.jpg", pictures[i % len(pictures)])[1] for i in range(times + 2)][2:]
+    return [visitor.ask(f"{i}.jpg", images[i % len(images)])[1] for i in range(times + 2)][2:]
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -161,8 +156,8 @@ def cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int, server: psutil.Process) -> tuple[list[float], dict]:
-    "Seconds of each answer when `count` visitors upload in the same moment, in each of several rounds; who took the processor."
+def many_visitors(place: str, images: list[bytes], count: int, repeats: int, server: psutil.Process) -> tuple[list[float], dict]:
+    "Seconds of each answer when `count` visitors upload in the same moment, several times; who took the processor."
     visitors = [Visitor(place) for _ in range(count)]
     sides = {"server": server, "visitors": psutil.Process()}
     before, began = {side: cpu_seconds(process) for side, process in sides.items()}, time.perf_counter()
@@ -170,9 +165,9 @@ def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int, se
 
     def visit(number: int):
         try:
-            for turn in range(rounds):
+            for repeat in range(repeats):
                 gate.wait(300)
-                seconds.append(visitors[number].ask(f"{number}-{turn}.jpg", pictures[(number + turn) % len(pictures)])[1])
+                seconds.append(visitors[number].ask(f"{number}-{repeat}.jpg", images[(number + repeat) % len(images)])[1])
         except Exception as error:
             problems.append(error)
             gate.abort()
@@ -188,58 +183,49 @@ def many_visitors(place: str, pictures: list[bytes], count: int, rounds: int, se
     return seconds, {side: round((cpu_seconds(process) - before[side]) / took, 3) for side, process in sides.items()}
 
 
-def memory(place: str, pictures: list[bytes], server: psutil.Process, uploads: int) -> list[float]:
-    "Megabytes of the server after each tenth of the uploads; in each tenth one visitor changes the picture again and again, then leaves."
+def memory(place: str, images: list[bytes], server: psutil.Process, uploads: int) -> list[float]:
+    "Megabytes of the server after each tenth of the uploads; in each tenth one visitor uploads one image after the other, then leaves."
     megabytes = [server.memory_info().rss / 2**20]
     for tenth in range(10):
         visitor = Visitor(place)
         for i in range(uploads // 10):
-            visitor.ask(f"{tenth}-{i}.jpg", pictures[i % len(pictures)])
+            visitor.ask(f"{tenth}-{i}.jpg", images[i % len(images)])
         visitor.socket.close()
         megabytes.append(server.memory_info().rss / 2**20)
         print(f"  {(tenth + 1) * (uploads // 10):>5} uploads: {megabytes[-1]:.0f} MB", flush=True)
     return megabytes
 
 
-def percentile(seconds: list[float], share: float) -> float:
-    "Milliseconds that this share of the answers did not exceed."
-    return 1000 * sorted(seconds)[min(len(seconds) - 1, round(share * (len(seconds) - 1)))]
+def milliseconds(seconds: list[float]) -> dict:
+    "Median and 95th percentile."
+    ordered = sorted(seconds)
+    return {f"p{p}, ms": round(1000 * ordered[round(p / 100 * (len(ordered) - 1))]) for p in (50, 95)}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="mobilenet_v2")
-    parser.add_argument("--visitors", type=int, default=20, help="how many upload in the same moment")
-    parser.add_argument("--rounds", type=int, default=5, help="how often they do")
-    parser.add_argument("--uploads", type=int, default=1000, help="in a row, for the memory")
-    parser.add_argument("--dest", default=str(RESULTS / "page.json"))
-    args = parser.parse_args()
-    result = stamp(command_line("page.py")) | {"streamlit": version("streamlit"), "arch": args.arch}
-    pictures = photos()
+    parse = parser(__doc__)
+    parse.add_argument("--arch", default="mobilenet_v2")
+    parse.add_argument("--visitors", type=int, default=20, help="how many upload in the same moment")
+    parse.add_argument("--repeats", type=int, default=5, help="how often they do")
+    parse.add_argument("--uploads", type=int, default=1000, help="one after the other, for the memory")
+    args = parse.parse_args()
+    images = photos()
     with tempfile.TemporaryDirectory() as home:
         process, place = start(Path(home), args.arch)
         try:
-            one = one_visitor(place, pictures, 40)
-            print(f"one visitor: p50 {percentile(one, 0.5):.0f} ms, p95 {percentile(one, 0.95):.0f} ms", flush=True)
             server = psutil.Process(process.pid)
-            many, shares = many_visitors(place, pictures, args.visitors, args.rounds, server)
-            print(f"{args.visitors} at once: p50 {percentile(many, 0.5):.0f} ms, p95 {percentile(many, 0.95):.0f} ms", flush=True)
-            print(f"  of the cores, the server took {shares['server']:.0%}, the visitors {shares['visitors']:.0%}", flush=True)
-            megabytes = memory(place, pictures, server, args.uploads)
+            one = one_visitor(place, images, 2 * args.visitors)
+            many, shares = many_visitors(place, images, args.visitors, args.repeats, server)
+            megabytes = memory(place, images, server, args.uploads)
         finally:
             process.terminate()
             process.wait(30)
+    rows = [{"visitors": 1} | milliseconds(one), {"visitors": args.visitors} | milliseconds(many)]
+    table(rows)
     growth = megabytes[-1] / megabytes[1] - 1
-    print(f"memory after a tenth {megabytes[1]:.0f} MB, after all {megabytes[-1]:.0f} MB: {growth:+.1%}")
-    result |= {
-        "picture_kilobytes": round(statistics.mean(map(len, pictures)) / 1000),
-        "load_after": [round(v, 1) for v in os.getloadavg()],
-        "one": {"p50_ms": percentile(one, 0.5), "p95_ms": percentile(one, 0.95), "seconds": one},
-        "many": {"visitors": args.visitors, "p50_ms": percentile(many, 0.5), "p95_ms": percentile(many, 0.95), "share_of_cores": shares,
-                 "seconds": many},
-        "memory": {"uploads": args.uploads, "growth_after_the_first_tenth": growth, "megabytes": megabytes},
-    }
-    write_json(Path(args.dest), result)
+    print(f"memory after a tenth of the uploads {megabytes[1]:.0f} MB, after all {megabytes[-1]:.0f} MB: {growth:+.1%}")
+    save(args.name, streamlit=version("streamlit"), arch=args.arch, rows=rows, one_seconds=one, many_seconds=many, share_of_cores=shares,
+         uploads=args.uploads, growth_after_the_first_tenth=growth, megabytes=megabytes)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all tests share: where the repository is, and a throw-away copy of it in which a test may do as it likes."""
+"""What all tests share: where the repository is, throw-away copies of it, and one trained run for all who need any."""
 
 import configparser
 import fnmatch
@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run at the same time get cores of their own, and so do all processes that they start: threads that wait for
@@ -71,8 +72,65 @@ def repo_copy(tmp_path) -> Path:
     return copy_repository(tmp_path / "repo")
 
 
+# --- made once a session, for all workers: read these, and copy what you want to change -----------------------------------
+
+
+def once(folder: Path, make) -> Path:
+    "The folder that `make(folder)` writes. The worker that comes first makes it; the others wait."
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)  # somebody began and failed
+            make(part)
+            part.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    "A folder that all workers of this session see."
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def repository(shared) -> Path:
+    "A copy of the repository, to read from or to install from."
+    return once(shared / "repository", copy_repository)
+
+
+@pytest.fixture(scope="session")
+def raw_set(shared) -> Path:
+    "A raw set of drawings: four classes of fourteen images."
+    from vehicle_nb.demo.make import make_demo
+
+    classes = ["bus", "kayak", "tractor", "unicycle"]
+    return once(shared / "raw_set", lambda path: make_demo(path, 14, classes=classes, size=96, workers=1, quiet=True))
+
+
+@pytest.fixture(scope="session")
+def processed_set(shared) -> Path:
+    "A processed set that a network learns in seconds: four colours, seven images of each a split."
+    from tiny import tiny_processed
+
+    return once(shared / "processed_set", lambda path: tiny_processed(path, each=7))
+
+
+@pytest.fixture(scope="session")
+def trained_run(shared, processed_set) -> Path:
+    "What `vehicle_train` leaves after three epochs on `processed_set`: bundle, history, settings, checkpoints, examples."
+    from tiny import tiny_run
+
+    return once(shared / "models", lambda path: tiny_run(path / "tiny", processed_set)) / "tiny"
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--flags", default="", metavar="FLAGS",
         help='also run the notebook cells that carry these flags of settings.ini\'s tst_flags, e.g. --flags "slow cuda"',
     )  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    "Notebooks first, as they take longest: what starts late and takes long would leave all other workers waiting for it."
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")  # stable: the rest stays in its order

@@ -15,8 +15,8 @@ from PIL import Image
 USED = ""  # the file must be used; anything else is the beginning of the reason why it is set aside
 
 
-def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
-    "A smooth picture unlike that of any other seed: no two are near duplicates."
+def random_image(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    "A smooth image unlike that of any other seed: no two are near duplicates."
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
 
@@ -53,14 +53,14 @@ def png_bomb(side: int = 50_000) -> bytes:
 
 def text_bomb() -> bytes:
     "A small PNG whose comment unpacks to 100 MB."
-    data = encode(picture(900), "PNG")
+    data = encode(random_image(900), "PNG")
     end = data.index(b"IDAT") - 4
     return data[:end] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1)) + data[end:]
 
 
 def giant_jpeg() -> bytes:
     "A JPEG that says it has 65,000×65,000 pixels."
-    data = bytearray(encode(picture(901)))
+    data = bytearray(encode(random_image(901)))
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = struct.pack(">HH", 65_000, 65_000)
     return bytes(data)
@@ -77,7 +77,7 @@ def ycck_jpeg(img: Image.Image) -> bytes:
 
 def sixteen_bit(seed: int) -> bytes:
     "A grey PNG of 16 bits a pixel."
-    grey = np.asarray(picture(seed).convert("L")).astype(np.uint16) * 257
+    grey = np.asarray(random_image(seed).convert("L")).astype(np.uint16) * 257
     return encode(Image.fromarray(grey), "PNG")
 
 
@@ -108,7 +108,7 @@ def plain_tiff(values: np.ndarray, tags: dict[int, int] | None = None, packed: b
 
 def with_transparency(seed: int) -> bytes:
     "A PNG whose left half is transparent, with garbage colours below."
-    img = picture(seed).convert("RGBA")
+    img = random_image(seed).convert("RGBA")
     img.paste((255, 0, 255, 0), (0, 0, 80, 120))
     return encode(img, "PNG")
 
@@ -130,8 +130,8 @@ def oriented(img: Image.Image, orientation: int) -> bytes:
 @functools.cache
 def byte_files() -> dict[str, tuple[bytes, str]]:
     "Name: (bytes, what must become of the file)."
-    animation = [picture(seed) for seed in (40, 41, 42)]
-    jpeg, progressive = encode(picture(1)), encode(picture(2), progressive=True)
+    animation = [random_image(seed) for seed in (40, 41, 42)]
+    jpeg, progressive = encode(random_image(1)), encode(random_image(2), progressive=True)
     html = b"<!DOCTYPE html>\n<html><head><title>403 Forbidden</title></head></html>"
     files = {
         "zero bytes.jpg": (b"", "empty file"),
@@ -139,69 +139,69 @@ def byte_files() -> dict[str, tuple[bytes, str]]:
         "cut-progressive.jpg": (progressive[: len(progressive) // 2], "cut off"),
         "cut-filled.jpg": (jpeg[: len(jpeg) // 2].ljust(len(jpeg), b"\0"), "cut off"),
         "header-only.jpg": (jpeg[:40], "cut off"),
-        "no-end.jpg": (encode(picture(44))[:-2], USED),
-        "last-bytes-missing.jpg": (encode(picture(45))[:-60], USED),
-        "last-bytes-missing-progressive.jpg": (encode(picture(46), progressive=True)[:-60], USED),
-        "cut.png": (encode(picture(3), "PNG")[:4000], "cut off"),
-        "cut.webp": (encode(picture(4), "WEBP")[:900], "cut off"),
-        "cut.gif": (encode(picture(5).convert("P"), "GIF")[:3000], "cut off"),
-        "page.jpg": (html, "not a picture: an HTML page"),
-        "page2.png": (b"\n\n  <HTML><body>not found</body></HTML>", "not a picture: an HTML page"),
-        "words.png": (b"There is no picture here.\n", "not a picture: a text file"),
-        "drawing.jpg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not a picture: an SVG"),
-        "manual.jpg": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "not a picture: a PDF"),
-        "program.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
-        "movie.jpg": (b"\0\0\0\x18ftypisom" + bytes(100), "not a picture: a video"),
-        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not a picture: a Git LFS"),
-        "noise.jpg": (np.random.default_rng(0).bytes(5000), "not a picture: an unknown format"),
+        "no-end.jpg": (encode(random_image(44))[:-2], USED),
+        "last-bytes-missing.jpg": (encode(random_image(45))[:-60], USED),
+        "last-bytes-missing-progressive.jpg": (encode(random_image(46), progressive=True)[:-60], USED),
+        "cut.png": (encode(random_image(3), "PNG")[:4000], "cut off"),
+        "cut.webp": (encode(random_image(4), "WEBP")[:900], "cut off"),
+        "cut.gif": (encode(random_image(5).convert("P"), "GIF")[:3000], "cut off"),
+        "page.jpg": (html, "not an image: an HTML page"),
+        "page2.png": (b"\n\n  <HTML><body>not found</body></HTML>", "not an image: an HTML page"),
+        "words.png": (b"There is no image here.\n", "not an image: a text file"),
+        "drawing.jpg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not an image: an SVG"),
+        "manual.jpg": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "not an image: a PDF"),
+        "program.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not an image"),
+        "movie.jpg": (b"\0\0\0\x18ftypisom" + bytes(100), "not an image: a video"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "not an image: a Git LFS"),
+        "noise.jpg": (np.random.default_rng(0).bytes(5000), "not an image: an unknown format"),
         "starts-well.jpg": (b"\xff\xd8\xff\xe0" + bytes(500), "damaged"),
-        "broken.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "damaged: begins like HEIC"),
-        "phone.heic": (heic(picture(47)), USED),
-        "cut.heic": (heic(picture(48))[:-30], "cut off"),
-        "new.jxl": (b"\xff\x0a" + bytes(200), "JPEG XL picture"),
-        "scan.dcm": (bytes(128) + b"DICM" + bytes(200), "not a picture: a DICOM"),
-        "drawing.psd": (b"8BPS\0\1" + bytes(200), "not a picture: a Photoshop"),
+        "broken.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "damaged: starts like HEIC"),
+        "phone.heic": (heic(random_image(47)), USED),
+        "cut.heic": (heic(random_image(48))[:-30], "cut off"),
+        "new.jxl": (b"\xff\x0a" + bytes(200), "JPEG XL image"),
+        "scan.dcm": (bytes(128) + b"DICM" + bytes(200), "not an image: a DICOM"),
+        "drawing.psd": (b"8BPS\0\1" + bytes(200), "not an image: a Photoshop"),
         "bomb.png": (png_bomb(), "too many pixels"),
         "giant.jpg": (giant_jpeg(), "too many pixels"),
         "comment-bomb.png": (text_bomb(), "damaged"),
         "one-pixel.gif": (encode(Image.new("L", (1, 1)), "GIF"), "too small"),
-        "strip.png": (encode(picture(6, (1, 5000)), "PNG"), "too small"),
-        "long.png": (encode(picture(7, (20, 5000)), "PNG"), "too thin"),
-        "no suffix": (encode(picture(10)), USED),
-        "really a png.jpg": (encode(picture(11), "PNG"), USED),
-        "really a jpeg.txt": (encode(picture(12)), USED),
-        "cmyk.jpg": (encode(picture(13).convert("CMYK")), USED),
-        "ycck.jpg": (ycck_jpeg(picture(14)), USED),
+        "strip.png": (encode(random_image(6, (1, 5000)), "PNG"), "too small"),
+        "long.png": (encode(random_image(7, (20, 5000)), "PNG"), "too thin"),
+        "no suffix": (encode(random_image(10)), USED),
+        "really a png.jpg": (encode(random_image(11), "PNG"), USED),
+        "really a jpeg.txt": (encode(random_image(12)), USED),
+        "cmyk.jpg": (encode(random_image(13).convert("CMYK")), USED),
+        "ycck.jpg": (ycck_jpeg(random_image(14)), USED),
         "sixteen bit.png": (sixteen_bit(15), USED),
-        "palette.png": (encode(picture(16).convert("P"), "PNG"), USED),
-        "palette-transparent.png": (encode(picture(17).convert("P"), "PNG", transparency=3), USED),
+        "palette.png": (encode(random_image(16).convert("P"), "PNG"), USED),
+        "palette-transparent.png": (encode(random_image(17).convert("P"), "PNG", transparency=3), USED),
         "transparent.png": (with_transparency(18), USED),
-        "grey.jpg": (encode(picture(19).convert("L")), USED),
-        "one bit.png": (encode(picture(20).convert("1"), "PNG"), USED),
+        "grey.jpg": (encode(random_image(19).convert("L")), USED),
+        "one bit.png": (encode(random_image(20).convert("1"), "PNG"), USED),
         "animated.gif": (encode(animation[0], "GIF", save_all=True, append_images=animation[1:]), USED),
-        "animated.webp": (encode(picture(43), "WEBP", save_all=True, append_images=animation[1:]), USED),
-        "scan.tif": (encode(picture(21), "TIFF"), USED),
-        "bitmap.bmp": (encode(picture(22), "BMP"), USED),
-        "progressive.jpg": (encode(picture(23), progressive=True), USED),
-        "بِسيارة.jpg": (encode(picture(30)), USED),
-        "🚚🚌.jpg": (encode(picture(31)), USED),
-        "two\nlines.jpg": (encode(picture(32)), USED),
-        'quote",comma;.jpg': (encode(picture(33)), USED),
-        "=formula().jpg": (encode(picture(34)), USED),
-        "-rf.jpg": (encode(picture(35)), USED),
-        "é" * 125 + "x.jpg": (encode(picture(36)), USED),  # 255 bytes
-        "deep/er/nested.jpg": (encode(picture(37)), USED),
-        ".hidden.jpg": (encode(picture(38)), "hidden file"),
+        "animated.webp": (encode(random_image(43), "WEBP", save_all=True, append_images=animation[1:]), USED),
+        "scan.tif": (encode(random_image(21), "TIFF"), USED),
+        "bitmap.bmp": (encode(random_image(22), "BMP"), USED),
+        "progressive.jpg": (encode(random_image(23), progressive=True), USED),
+        "بِسيارة.jpg": (encode(random_image(30)), USED),
+        "🚚🚌.jpg": (encode(random_image(31)), USED),
+        "two\nlines.jpg": (encode(random_image(32)), USED),
+        'quote",comma;.jpg': (encode(random_image(33)), USED),
+        "=formula().jpg": (encode(random_image(34)), USED),
+        "-rf.jpg": (encode(random_image(35)), USED),
+        "é" * 125 + "x.jpg": (encode(random_image(36)), USED),  # 255 bytes
+        "deep/er/nested.jpg": (encode(random_image(37)), USED),
+        ".hidden.jpg": (encode(random_image(38)), "hidden file"),
         "._resource.jpg": (b"\0\5\x16\7", "hidden file"),
         ".DS_Store": (b"\0\0\0\1Bud1", "hidden file"),
         "Thumbs.db": (b"\xd0\xcf\x11\xe0", "a file manager's own file"),
-        "damaged-exif.jpg": (encode(picture(39), exif=b"Exif\0\0garbage garbage"), USED),
+        "damaged-exif.jpg": (encode(random_image(39), exif=b"Exif\0\0garbage garbage"), USED),
     }
     if "AVIF" in Image.registered_extensions().values():
-        files["new.avif"] = (encode(picture(24), "AVIF"), USED)
-        files["cut.avif"] = (encode(picture(25), "AVIF")[:800], "cut off")
+        files["new.avif"] = (encode(random_image(24), "AVIF"), USED)
+        files["cut.avif"] = (encode(random_image(25), "AVIF")[:800], "cut off")
     for orientation in range(1, 9):
-        files[f"held-{orientation}.jpg"] = (oriented(picture(50 + orientation), orientation), USED)
+        files[f"held-{orientation}.jpg"] = (oriented(random_image(50 + orientation), orientation), USED)
     return files
 
 
@@ -213,11 +213,11 @@ def make_hostile(folder: Path) -> dict[str, str]:
         (folder / name).write_bytes(data)
         expected[name] = outcome
     name = os.fsdecode(b"latin1-\xe9.jpg")  # a name that is no UTF-8
-    (folder / name).write_bytes(encode(picture(60)))
+    (folder / name).write_bytes(encode(random_image(60)))
     expected["latin1-\\xe9.jpg"] = USED
     (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff")
     os.truncate(folder / "huge.jpg", 2**38)  # 256 GB that occupy no disk
-    (folder / "locked.jpg").write_bytes(encode(picture(61)))
+    (folder / "locked.jpg").write_bytes(encode(random_image(61)))
     (folder / "locked.jpg").chmod(0)
     os.mkfifo(folder / "pipe.jpg")
     (folder / "endless.jpg").symlink_to("/dev/zero")
@@ -226,7 +226,7 @@ def make_hostile(folder: Path) -> dict[str, str]:
     (folder / "loop-b.jpg").symlink_to("loop-a.jpg")
     (folder / "loop").symlink_to(folder, target_is_directory=True)
     (folder / "up").symlink_to("..", target_is_directory=True)
-    (folder / "a folder.jpg").mkdir()  # empty, and named like a picture
+    (folder / "a folder.jpg").mkdir()  # empty, and named like an image
     with socket.socket(socket.AF_UNIX) as server:
         here = os.getcwd()
         os.chdir(folder)  # the path of a socket must be short

@@ -1,4 +1,6 @@
-"""Take the screenshots of lesson 09 anew: python tests/make_screenshots.py (needs a trained and measured demo model, and Chromium).
+"""Take the screenshots of the lesson on the app again: python tests/make_screenshots.py
+
+It needs a trained and evaluated demo model, and Chromium.
 
 The pictures on them are drawn, so nobody's photo gets into the docs. Writes nbs/images/app_*.webp.
 """
@@ -24,11 +26,11 @@ from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 IMAGES = ROOT / "nbs" / "images"
 
 
-def draw(kind: str, seed: int) -> dict:
+def draw(label: str, seed: int) -> dict:
     "A drawing as an upload."
     file = io.BytesIO()
-    draw_vehicle(kind, seed).save(file, "JPEG", quality=92)
-    return {"name": f"{kind}-{seed % 1000}.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
+    draw_vehicle(label, seed).save(file, "JPEG", quality=92)
+    return {"name": f"{label}-{seed % 1000}.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
 
 
 def save(tab, name: str, width: int):
@@ -41,14 +43,12 @@ def save(tab, name: str, width: int):
     print(name, image.size, (IMAGES / f"{name}.webp").stat().st_size // 1024, "KB")
 
 
-DRAWN = "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
-
 
 def open_tab(browser, url: str, width: int, height: int, **options):
     options.setdefault("locale", "en-US")
     tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5, **options).new_page()
     tab.goto(url)
-    tab.wait_for_selector(".st-key-examples_picture11 img", timeout=90_000)
+    tab.wait_for_selector(".st-key-examples_image11 img", timeout=90_000)
     return tab
 
 
@@ -59,12 +59,12 @@ def take(browser, url: str):
     tab.wait_for_selector(".bars li")
     save(tab, "app_one", 1200)
     tab.get_by_text("About the model").click()
-    tab.wait_for_selector(".kinds img")
-    tab.wait_for_selector(DRAWN)
+    tab.wait_for_selector(".classes img")
+    tab.wait_for_function("document.querySelectorAll('.figure img').length == 2")
     tab.set_viewport_size({"width": 1280, "height": 1320})
     save(tab, "app_about", 1100)
     tab = open_tab(browser, url, 1280, 1000)
-    tab.set_input_files("input[type=file]", [draw(kind, 1_000_000_030) for kind in DEMO_CLASSES[::2]])
+    tab.set_input_files("input[type=file]", [draw(label, 1_000_000_030) for label in DEMO_CLASSES[::2]])
     tab.wait_for_selector(".gallery")
     save(tab, "app_many", 1200)
     tab = open_tab(browser, url, 390, 844, locale="fr-FR", color_scheme="dark")
@@ -75,13 +75,13 @@ def take(browser, url: str):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default=str(ROOT / "models"), help="folder with a trained demo model")
+    parser.add_argument("--runs", default=str(ROOT / "models"), help="folder with a trained and evaluated demo model")
     args = parser.parse_args()
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    env = {**os.environ, "VEHICLE_MODELS": str(Path(args.models).resolve()), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "VEHICLE_RUNS": str(Path(args.runs).resolve()), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "streamlit", "run", APP, "--server.headless=true", f"--server.port={port}"]
     with tempfile.TemporaryFile() as log, sync_playwright() as play:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)

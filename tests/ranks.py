@@ -1,8 +1,8 @@
-"""One rank that trains and notes what it sees, so that a test can compare the notes of all: `python ranks.py '{"processed": …}'`.
+"""One rank that trains and notes what it sees, so that a test can compare the notes of all: `python ranks.py '{"data": …}'`.
 
-`notes` names the folder for the notes; `trouble` what shall happen to a rank: `{"rank": 0, "epoch": 1, "step": 2, "kind": …}` with
-"term" (SIGTERM to itself), "kill" (SIGKILL to itself), "kill in save" (half of a checkpoint is written then) or "disk full".
-All else goes to `train`.
+`notes` names the folder for the notes; `trouble` what happens to a rank: `{"rank": 0, "epoch": 1, "step": 2, "kind": …}` with
+"term" (SIGTERM to itself), "kill" (SIGKILL to itself), "kill in save" (after half of a checkpoint was written) or "disk full".
+All other options go to `train`.
 """
 
 import errno
@@ -11,13 +11,15 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 
 from vehicle_nb.training import loop
 import vehicle_nb.train as training
-from vehicle_nb.core import end_well
+from vehicle_nb.core import run_main
+from vehicle_nb.distributed import init_distributed
 
 
 def digest(tensors) -> str:
@@ -35,7 +37,7 @@ class Notes:
         self.rank, self.folder, self.trouble = int(os.environ.get("RANK", 0)), Path(folder), trouble
         self.seen, self.pictures, self.weights, self.gradient = [], {}, [], None
         self.average, self.off = None, 0.0  # the moving average by hand, and the largest difference of the run's from it
-        self.step, self.end = loop.train_step, training.end_epoch
+        self.step, self.end = loop.Trainer.train_step, loop.Trainer.end_epoch
 
     def is_time(self, state) -> bool:
         "Is this the moment of trouble? It comes once, also where a launcher starts the rank again."
@@ -55,13 +57,13 @@ class Notes:
             optimizer, plain = trainer.optimizer, trainer.optimizer.step
 
             def look(*args, **kwargs):
-                self.gradient = torch.cat([p.grad.flatten() for p in trainer.plain.parameters()]).clone()
+                self.gradient = torch.cat([p.grad.flatten() for p in trainer.unwrapped.parameters()]).clone()
                 optimizer.step = plain
                 return plain(*args, **kwargs)
 
             optimizer.step = look
         sums = self.step(trainer, batch, total)
-        self.follow(trainer.ema, trainer.plain)
+        self.follow(trainer.ema, trainer.unwrapped)
         return sums
 
     def follow(self, ema, model):
@@ -78,8 +80,8 @@ class Notes:
 
     def end_epoch(self, trainer, bar):
         result = self.end(trainer, bar)
-        self.weights.append(digest([*trainer.plain.state_dict().values(), *trainer.ema.state_dict().values()]))
-        self.logits = {split: loop.predict_split(trainer, split)[0] for split in ("val", "test")}
+        self.weights.append(digest([*trainer.unwrapped.state_dict().values(), *trainer.ema.state_dict().values()]))
+        self.logits = {split: trainer.predict(split)[0] for split in ("val", "test")}
         self.write()
         return result
 
@@ -108,19 +110,46 @@ def make_trouble(kind: str):
     torch.save = save
 
 
-def main():
-    options = json.loads(sys.argv[1])
+def work(options: dict):
+    "Train, and write the notes."
+    options = dict(options)
     notes, no_dropout = Notes(options.pop("notes"), options.pop("trouble", {})), options.pop("no_dropout", False)
-    loop.train_step, training.end_epoch = notes.train_step, notes.end_epoch
+    loop.Trainer.train_step = lambda *args: notes.train_step(*args)
+    loop.Trainer.end_epoch = lambda *args: notes.end_epoch(*args)
     if no_dropout:  # what is left of chance is the same for any number of ranks
         torch.nn.Dropout.forward = lambda self, x: x
     try:
-        training.train(threads=1, **options)
+        training.train(num_threads=1, **options)
     finally:
         notes.write()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
+def run(rank: int, count: int, port: int, env: dict, output: Path, options: str):
+    "Be one rank, in a process that was forked for it: with this environment, and a file for all that it prints."
+    os.environ.clear()
+    os.environ.update(env)
+    with open(output, "w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+
+    def call():
+        if count > 1:
+            init_distributed(rank, count, master_port=port)
+        work(json.loads(options))
+
+    run_main(call, "ranks")
+
+
+def hold_store(port: int, joined: bool, ready):
+    "Be a rank 0 that opens the store, perhaps joins, and does nothing more."
+    store = torch.distributed.TCPStore("127.0.0.1", port, None, True, wait_for_workers=False)
+    if joined:
+        store.set("size/0", "2")
+    ready.set()
+    time.sleep(120)
+
+
 if __name__ == "__main__":
-    end_well(main, "ranks")
+    run_main(lambda: work(json.loads(sys.argv[1])), "ranks")

@@ -7,14 +7,14 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from vehicle_nb.training.checkpoints import FIGURES
+from vehicle_nb.training.checkpoints import HISTORY_METRICS
 
 
 def same_run(one: Path, other: Path):
     "Both runs have the same weights and the same history, to the last bit."
     a, b = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-    histories = [pd.read_csv(run / "history.csv")[FIGURES] for run in (one, other)]
+    histories = [pd.read_csv(run / "history.csv")[HISTORY_METRICS] for run in (one, other)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 

@@ -1,10 +1,12 @@
-"""The page: its logic through Streamlit's own tester, and what a visitor sees and does in a real browser, wide and narrow.
+"""The page: its logic through Streamlit's AppTest, and what a visitor sees and does in a real browser, wide and narrow.
 
 The browser tests skip themselves, and say so, where no Chromium is installed.
 """
 
 import ast
+import base64
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -36,16 +38,14 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from vehicle_nb.serving import jobs
-from vehicle_nb.serving import image_input as fetching
-from vehicle_nb.serving import ui as page
-from vehicle_nb.serving import i18n as translation
-from vehicle_nb.data.images import BadImage, MAX_PIXELS
+from vehicle_nb.files import write_json
+from vehicle_nb.data.images import MAX_PIXELS, BadImage
 from vehicle_nb.demo.make import DEMO_CLASSES
 from vehicle_nb.evaluation.evaluate import evaluate
-from vehicle_nb.serving.image_input import load_image
-from vehicle_nb.serving.predictor import UNKNOWN, in_words
+from vehicle_nb.serving import i18n, image_input, jobs, server as serving_server, ui
 from vehicle_nb.serving.batching import LIMITS
+from vehicle_nb.serving.image_input import load_image
+from vehicle_nb.serving.predictor import UNKNOWN_TEXT, Predictor, confidence_words
 
 APP = str(ROOT / "app.py")  # for `streamlit run`
 PAGE = str(ROOT / "vehicle_nb" / "serving" / "web" / "app.py")  # what that runs for each visitor
@@ -68,7 +68,7 @@ def models(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VEHICLE_MODELS", str(folder))
+    monkeypatch.setenv("VEHICLE_RUNS", str(folder))
     visit_from("http://localhost:8501", monkeypatch)
     return folder
 
@@ -97,8 +97,8 @@ def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
     return run(at)
 
 
-def jpeg(kind: str, seed: int = 1) -> bytes:
-    return encode(coloured(kind, seed, (120, 90)))
+def jpeg(label: str, seed: int = 1) -> bytes:
+    return encode(coloured(label, seed, (120, 90)))
 
 
 def button(at: AppTest, label: str):
@@ -121,7 +121,7 @@ def test_one_picture_is_answered_without_a_further_click(models):
 
 
 def test_what_it_does_not_know_is_said_plainly(models):
-    tiny_bundle(models / "tiny", temperature=50.0, unknown_threshold=0.9)
+    tiny_bundle(models / "tiny", temperature=50.0, ood_threshold=0.9)
     at = upload(run(), ("x.jpg", jpeg("bus")))
     assert 'class="sign unknown"' in html(at) and "Not a vehicle I know" in html(at)
     assert "nearest guess is <b>Bus</b>" in html(at)
@@ -148,12 +148,12 @@ def test_bad_files_get_a_sentence_and_the_page_lives_on(models):
 
 def test_several_pictures_become_a_gallery_with_a_table(models):
     tiny_bundle(models / "tiny")
-    files = [(f"{kind}{i}.jpg", jpeg(kind, i)) for kind in CLASSES for i in range(2)] + [("bad.jpg", b"")]
+    files = [(f"{label}{i}.jpg", jpeg(label, i)) for label in CLASSES for i in range(2)] + [("bad.jpg", b"")]
     at = upload(run(), *files)
     text = html(at)
     assert text.count("<figure") == 9 and "<b>9 pictures</b>" in text and "1 not readable" in text
     assert text.index("boat0.jpg") < text.index("tractor1.jpg")
-    choice(at, "Show").select("bus")
+    choice(at, "Show").select(("bus",))
     at = run(at)
     assert html(at).count("<figure") == 2 and "boat0.jpg" not in html(at)
     assert at.get("download_button")
@@ -167,7 +167,7 @@ def test_a_picture_added_to_others_is_shown_large(models):
     uploader = at.file_uploader[0]
     uploader.set_value([("a.jpg", first[1], "image/jpeg")])
     uploader._files.append(("second-id", "b.jpg", jpeg("boat"), "image/jpeg"))
-    at.session_state["seen"] = {uploader._files[0][0]}
+    at.session_state["known_ids"] = {uploader._files[0][0]}
     at = run(at)
     assert ">Boat<" in html(at) and html(at).count("<figure") == 2
 
@@ -189,16 +189,38 @@ def test_an_example_is_one_click_away(models):
     at = run(at)
     assert 'class="sign' in html(at) and not at.error
     assert len([b for b in at.button if b.label.startswith("Example: ")]) == 4, "the examples stay, for the next click"
-    before = at.session_state["turn"]
+    before = at.session_state["example_seed"]
     button(at, "Others").click()
-    assert run(at).session_state["turn"] == before + 1
+    assert run(at).session_state["example_seed"] == before + 1
 
 
-def test_where_it_looked_is_a_switch(models):
+def shown_image(at: AppTest) -> str:
+    "The address of the large image, which depends on its bytes."
+    return next(image.value[0] for image in at.get("image") if "The picture" in image.proto.imgs[0].alt)
+
+
+def test_the_switch_shows_where_it_looked(models):
     tiny_bundle(models / "tiny")
     at = upload(run(), ("x.jpg", jpeg("bus")))
+    plain = shown_image(at)
     at.toggle[0].set_value(True)
-    assert "does not tell" not in str(run(at))
+    heat = shown_image(run(at))
+    assert heat != plain and not any("cannot show" in caption.value for caption in at.caption)
+    at.toggle[0].set_value(False)
+    assert shown_image(run(at)) == plain
+
+
+def test_the_heat_map_depends_on_the_image_and_on_the_class(tmp_path):
+    predictor = Predictor(tiny_bundle(tmp_path / "tiny"), device="cpu")
+    image = np.full((64, 64, 3), 128, np.uint8)
+    image[8:28, 36:56] = (220, 30, 30)
+    prediction = predictor.predict(image)
+    overlay = ui.grad_cam_image(predictor, image, prediction)
+    assert overlay.shape == (64, 64, 3) and overlay.dtype == np.uint8
+    glow = overlay.max(2).astype(int) - overlay.min(2)  # the image itself is shown in grey
+    assert glow.max() > 50 and glow.std() > 5, "some places glow, others do not"
+    other = replace(prediction, probs=np.roll(prediction.probs, 1))
+    assert (ui.grad_cam_image(predictor, image, other) != overlay).any(), "another class, another map"
 
 
 def test_names_from_outside_are_only_names(models):
@@ -218,22 +240,21 @@ def models_of(at: AppTest):
 
 def about(at: AppTest) -> AppTest:
     "Go to the part of the page about the model."
-    at.session_state["place"] = "about"
+    at.session_state["view"] = "about"
     return run(at)
 
 
 def test_the_newest_model_counts_and_another_can_be_chosen(models):
-    old, new = tiny_bundle(models / "old"), tiny_bundle(models / "new", classes=["w", "x", "y", "z"])
+    old, _ = tiny_bundle(models / "old"), tiny_bundle(models / "new", classes=["w", "x", "y", "z"])
     os.utime(old / "model.safetensors", (1, 1))
     at = upload(run(), ("x.jpg", jpeg("bus")))
     assert ">X<" in html(at)
     about(at)
     models_of(at).set_value(models_of(at).options[1])
     run(at)
-    at.session_state["place"] = "ask"
+    at.session_state["view"] = "ask"
     at = upload(run(at), ("x.jpg", jpeg("bus")))
     assert ">Bus<" in html(at)
-    assert new.exists()
 
 
 def test_a_model_that_is_replaced_is_loaded_anew(models):
@@ -244,6 +265,23 @@ def test_a_model_that_is_replaced_is_loaded_anew(models):
     tiny_bundle(models / "run", classes=["w", "x", "y", "z"])
     os.utime(models / "run" / "config.json", ns=(1, 1))
     assert ">X<" in html(run(at))
+
+
+def test_descriptions_of_models_are_read_when_they_change_and_not_on_each_click(models, monkeypatch):
+    from vehicle_nb.models import bundle
+
+    read, original = [], bundle.read_bundle_config
+    for module in (bundle, ui):
+        monkeypatch.setattr(module, "read_bundle_config", lambda path: (read.append(Path(path).name), original(path))[1])
+    for name in ("a", "b", "c"):
+        tiny_bundle(models / name)
+    at = about(run())
+    assert {"a", "b", "c"} <= set(read)
+    read.clear()
+    at = run(at)
+    assert read == [] and len(models_of(at).options) == 3
+    write_json(models / "b" / "config.json", json.loads((models / "b" / "config.json").read_text()) | {"metrics": {"val_accuracy": 0.5}})
+    assert "b (4 classes, 50.0 % right)" in models_of(run(at)).options and read
 
 
 def spoil(bundle: Path, part: str) -> Path:
@@ -288,17 +326,17 @@ def test_what_was_seen_in_this_visit_comes_back_with_one_click(models):
     assert ">Boat<" in html(at) and "Seen in this visit" in html(at)
     button(at, "Again: first.jpg, Bus").click()
     at = run(at)
-    assert 'class="answer">Bus<' in html(at)
+    assert 'class="label">Bus<' in html(at)
     button(at, "Forget all").click()
     at = run(at)
-    assert 'class="answer"' not in html(at) and not at.session_state["history"]
+    assert 'class="label"' not in html(at) and not at.session_state["history"]
     assert "Seen in this visit" not in html(run()), "another visitor has another history"
 
 
 def test_more_pictures_than_allowed_are_counted_and_the_first_are_answered(models, monkeypatch):
-    from vehicle_nb.serving import batching as visitors
+    from vehicle_nb.serving import batching
 
-    monkeypatch.setattr(visitors, "LIMITS", replace(visitors.LIMITS, pictures=3))
+    monkeypatch.setattr(batching, "LIMITS", replace(LIMITS, max_images=3))
     tiny_bundle(models / "tiny")
     at = upload(run(), *[(f"{i}.jpg", jpeg("bus", i)) for i in range(5)])
     assert "5 pictures at once are too many" in at.warning[0].value and html(at).count("<figure") == 3
@@ -313,27 +351,27 @@ def test_three_hundred_pictures_at_once(models):
 def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
     asked = []
 
-    def fetch(url, most_bytes, seconds, allow_private):
-        asked.append((url, most_bytes, seconds, allow_private))
+    def fetch(url, max_bytes, timeout, allow_private):
+        asked.append((url, max_bytes, timeout, allow_private))
         if "missing" in url:
             raise BadImage("the server answered 404 (Not Found)")
         return jpeg("bus" if "other" in url else "tractor")
 
-    monkeypatch.setattr(fetching, "fetch_picture", fetch)
+    monkeypatch.setattr(image_input, "fetch_image", fetch)
     tiny_bundle(models / "tiny")
     at = run()
     at.text_input[0].set_value(" https://example.org/a%20tractor.jpg?size=1 ")
     at = run(at)
-    assert 'class="answer">Tractor<' in html(at) and not at.error
+    assert 'class="label">Tractor<' in html(at) and not at.error
     assert asked == [("https://example.org/a%20tractor.jpg?size=1", 20 * 2**20, 10.0, False)], "with the limits, never from our own network"
     at.text_input[0].set_value("https://other.example.org/a%20tractor.jpg?size=1")
     at = run(at)
-    assert 'class="answer">Bus<' in html(at), "another picture under the same name"
+    assert 'class="label">Bus<' in html(at), "another picture under the same name"
     at.text_input[0].set_value("https://example.org/missing.jpg")
     at = run(at)
-    assert at.error[0].value.startswith("This picture cannot be fetched: the server answered 404") and 'class="answer"' not in html(at)
+    assert at.error[0].value.startswith("This picture cannot be fetched: the server answered 404") and 'class="label"' not in html(at)
     at = upload(at, ("own.jpg", jpeg("bus")))
-    assert not at.error and 'class="answer">Bus<' in html(at)
+    assert not at.error and 'class="label">Bus<' in html(at)
     at = upload(at, ("broken.jpg", b"no picture"))
     assert at.error[0].value.startswith("broken.jpg cannot be used")
     at.text_input[0].set_value("https://example.org/missing-too.jpg")
@@ -346,9 +384,9 @@ def test_a_picture_is_fetched_from_its_address(models, monkeypatch):
 
 def sentences() -> set[str]:
     "All sentences of the page: what the code gives to `say`, and those that it chooses from."
-    found = {UNKNOWN, "starting", "drawing", "preprocessing", "packing", "training", *page.ORDERS}
-    found |= {in_words(p) for p in (0, 0.5, 0.7, 0.9, 0.99)}
-    for path in (Path(PAGE), ROOT / "vehicle_nb" / "page.py", ROOT / "vehicle_nb" / "visitors.py"):
+    found = {UNKNOWN_TEXT, "starting", "training", "testing", "finished", "stopped", *ui.STAGES.values(), *ui.ORDERS}
+    found |= {confidence_words(p) for p in (0, 0.5, 0.7, 0.9, 0.99)}
+    for path in (Path(PAGE), *(ROOT / "vehicle_nb" / "serving" / f"{name}.py" for name in ("ui", "session"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args:
                 branches = [node.args[0]]
@@ -361,9 +399,9 @@ def sentences() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("code", [code for code in translation.languages() if code != "en"])
+@pytest.mark.parametrize("code", [code for code in i18n.languages() if code != "en"])
 def test_a_language_says_every_sentence_of_the_page(code):
-    language, said = translation.languages()[code], sentences()
+    language, said = i18n.languages()[code], sentences()
     assert len(said) > 80
     assert said - language.texts.keys() == set(), "sentences that nobody has translated"
     assert language.texts.keys() - said == set(), "translations of sentences that the page does not say any more"
@@ -374,7 +412,7 @@ def test_a_language_says_every_sentence_of_the_page(code):
 
 
 def test_the_reasons_why_files_are_refused_are_known_in_french():
-    french = translation.languages()["fr"]
+    french = i18n.languages()["fr"]
     for name, (data, outcome) in byte_files().items():
         try:
             load_image(data, 64)
@@ -389,8 +427,8 @@ def test_a_visitor_who_speaks_french_reads_french(models):
     at = upload(visit("fr"), ("a.jpg", jpeg("fire_truck")), ("bad.jpg", b"<html></html>"))
     text = html(at)
     assert "Quel est ce véhicule" in text and "Camion de pompiers" in text and "une page web" in text
-    assert "Fire truck" not in text and "not a picture" not in text
-    choice(at, "Afficher").select("fire_truck")
+    assert "Fire truck" not in text and "not an image" not in text
+    choice(at, "Afficher").select(("fire_truck",))
     assert html(run(at)).count("<figure") == 1
     at = upload(at, ("bad.jpg", b""))
     assert at.error[0].value == "bad.jpg n’est pas utilisable : fichier vide, 0 octet. Essayez une autre image."
@@ -412,13 +450,13 @@ def test_another_language_is_one_file(tmp_path, monkeypatch):
     plain = json.loads((folder / "languages" / "fr.json").read_text(encoding="utf-8"))
     plain |= {"name": "Español", "texts": {"This is": "Esto es"}}
     (folder / "languages" / "es.json").write_text(json.dumps(plain), encoding="utf-8")
-    monkeypatch.setattr(translation, "files", lambda package: folder)
-    translation.languages.cache_clear()
+    monkeypatch.setattr(i18n, "files", lambda package: folder)
+    i18n.languages.cache_clear()
     try:
-        assert list(translation.languages()) == ["en", "es", "fr"] and translation.pick_language("es-MX") == "es"
-        assert translation.languages()["es"]("This is") == "Esto es"
+        assert list(i18n.languages()) == ["en", "es", "fr"] and i18n.pick_language("es-MX") == "es"
+        assert i18n.languages()["es"]("This is") == "Esto es"
     finally:
-        translation.languages.cache_clear()
+        i18n.languages.cache_clear()
 
 
 # --- about the model -----------------------------------------------------------------------------------------------------
@@ -431,7 +469,7 @@ def test_the_model_tells_about_itself(models, monkeypatch):
     text = html(at)
     assert "87.5 %" in text and "2026-11-24" in text and text.count("<li>") == 4
     assert run_name in models_of(at).options[0]
-    assert [c.value for c in at.code] == [f"vehicle_evaluate --bundle {bundle}"], "nobody has measured it: the command does"
+    assert [c.value for c in at.code] == [f"vehicle_evaluate --bundle {bundle}"], "it has not been evaluated: this command does it"
     (bundle / "README.md").write_text("---\nlicense: x\n---\nWhat it is **for**.\n\n<script>alert(1)</script>")
     assert any(m.value.startswith("What it is") for m in about(at).markdown)
     visit_from("https://vehicles.example", monkeypatch)
@@ -441,10 +479,13 @@ def test_the_model_tells_about_itself(models, monkeypatch):
 def test_a_measured_model_shows_its_report_in_french(models, tmp_path):
     bundle = tiny_bundle(models / "measured")
     processed = tiny_processed(tmp_path / "data", each=6)
-    evaluate(bundle, processed, device="cpu", show_progress=False)
+    evaluate(bundle, processed, device="cpu", quiet=True)
     at = about(visit("fr"))
     text = html(at)
-    assert "images de test (sûr à 95" in text and len(at.get("arrow_vega_lite_chart") or at.get("vega_lite_chart")) == 3
+    assert "images de test (intervalle de confiance à 95" in text and text.count("data:image/svg+xml") == 2
+    assert text.count('class="rail"') == 4 and "rappel" in " ".join(caption.value for caption in at.caption)
+    for svg, word in zip(re.findall(r"svg\+xml;base64,([^\"]*)", text), ("confiance", "vraie classe"), strict=True):
+        assert word in base64.b64decode(svg).decode(), "the figures of the report, with the words of the page"
     for damaged in ("{}", '{"accuracy": ' , '{"per_class": 3}'):
         (bundle / "report" / "report.json").write_text(damaged)
         assert about(at).code, "a damaged report is no report"
@@ -453,8 +494,19 @@ def test_a_measured_model_shows_its_report_in_french(models, tmp_path):
 # --- no model yet --------------------------------------------------------------------------------------------------------
 
 
+REPORT = """import json, os, shutil, sys, time
+folder, name = (sys.argv[sys.argv.index(option) + 1] for option in ("--output", "--run_name"))
+run = os.path.join(folder, name)
+def report(**progress):
+    os.makedirs(run, exist_ok=True)
+    with open(run + ".part", "w") as file: json.dump(progress, file)
+    os.replace(run + ".part", os.path.join(run, "progress.json"))
+"""
+
+
 def fake_training(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+    "A program in the place of `vehicle_nb.train`; `report(...)` writes its progress into the run folder, as the real one does."
+    return [sys.executable, "-c", REPORT + code]
 
 
 def wait_until(condition, seconds: float = 30):
@@ -479,11 +531,10 @@ def test_without_a_model_the_page_offers_to_train_one(models, monkeypatch):
 def test_the_button_trains_and_then_the_page_works(models, monkeypatch, tmp_path):
     made = tiny_bundle(tmp_path / "made")
     go = tmp_path / "go"
-    code = f"""import os, shutil, sys, time
-print('epoch   3/12  train loss 1 accuracy 50.0%   val loss 1 accuracy  61.5%', flush=True)
-print('training  25%|##| 01:30 left', end='', flush=True); print(chr(13), end='', flush=True)
+    code = f"""
+report(stage="training", epoch=3, epochs=12, step=1, steps=4, seconds_left=90.4, val_accuracy=0.615)
 while not os.path.exists({str(go)!r}): time.sleep(0.05)
-shutil.copytree({str(made)!r}, os.path.join(sys.argv[2], 'demo'))"""
+shutil.copytree({str(made)!r}, run, dirs_exist_ok=True)"""
     monkeypatch.setattr(jobs, "TRAIN_COMMAND", fake_training(code))
     at = run()
     button(at, "Train the demo model").click()
@@ -495,6 +546,8 @@ shutil.copytree({str(made)!r}, os.path.join(sys.argv[2], 'demo'))"""
     for visitor in (run(at), other):
         assert [m.value for m in visitor.metric] == ["3 of 12", "61.5 %"]
         assert not [b for b in visitor.button if "Train" in b.label]
+        bar = visitor.get("progress")[0].proto
+        assert (bar.value, bar.text) == (27, "Training, about 1:30 left"), "(3 + 1/4) of 12 epochs"
     go.touch()
     wait_until(lambda: not job.running)
     at = upload(run(at), ("x.jpg", jpeg("boat")))
@@ -519,21 +572,17 @@ def test_a_training_that_fails_says_why_and_may_be_tried_again(models, monkeypat
     assert [e.value for e in run().error] == ["The training has stopped."], "its words may hold paths"
 
 
-def test_progress_is_read_from_what_the_real_training_prints(tmp_path):
-    "The format of `vehicle_nb.train`'s own output, from a real, tiny run."
-    processed = tiny_processed(tmp_path / "data", each=8)
-    models = tmp_path / "models"
-    command = [sys.executable, "-m", "vehicle_nb.train", "--processed", str(processed), "--models", str(models), "--threads", "1",
-               "--epochs", "2", "--input_size", "32", "--batch_size", "4"]  # fmt: skip
-    job = jobs.TrainingJob(command)
+def test_the_real_training_reports_its_progress(tmp_path):
+    "A real, tiny run writes what the page reads."
+    processed, models = tiny_processed(tmp_path / "data", each=8), tmp_path / "models"
+    options = ["--data", str(processed), "--num_threads", "1", "--epochs", "2", "--input_size", "32", "--batch_size", "4"]
+    job = jobs.TrainingJob(models, options)
     job.start()
-    wait_until(lambda: not job.running, 150)
-    time.sleep(0.2)
+    job.wait(150)
     assert not job.failed, "\n".join(job.lines)
     now = job.progress()
-    assert (now.epoch, now.epochs) == (2, 2) and now.stage == "training" and now.fraction == 1
-    assert 0 <= now.accuracy <= 1
-    assert page.bundle_label(next(models.iterdir())).count("4 classes") == 1
+    assert (now.epoch, now.epochs) == (2, 2) and now.fraction == 1 and 0 <= now.val_accuracy <= 1
+    assert [run.title() for run in ui.read_runs(models)] == [f"{job.run.name} (4 classes, {now.val_accuracy:.1%} right)"]
 
 
 # --- settings ------------------------------------------------------------------------------------------------------------
@@ -564,8 +613,8 @@ def test_the_server_is_set_up_for_the_open_web(told, protected, options, monkeyp
         monkeypatch.delenv(name, raising=False)
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    page.apply_settings(LIMITS.upload_mb)
-    assert not LIMITS.private_addresses and LIMITS.pixels == MAX_PIXELS
+    serving_server.apply_settings(LIMITS.upload_mb)
+    assert not LIMITS.allow_private and LIMITS.max_pixels == MAX_PIXELS
     assert options.get_option("server.enableXsrfProtection") is protected and options.get_option("server.enableCORS") is True
     assert options.get_option("server.maxUploadSize") == LIMITS.upload_mb and options.get_option("server.fileWatcherType") == "none"
     assert options.get_option("theme.light.primaryColor") == "#0b4ea2" and options.get_option("theme.dark.primaryColor") == "#2f7bd6"
@@ -576,7 +625,7 @@ def test_what_somebody_has_set_stays(options, tmp_path):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "config.toml").write_text('[server]\nmaxUploadSize = 7\n[theme.light]\nprimaryColor = "#123456"\n')
     options.get_config_options(force_reparse=True)
-    page.apply_settings(LIMITS.upload_mb)
+    serving_server.apply_settings(LIMITS.upload_mb)
     assert (options.get_option("server.maxUploadSize"), options.get_option("theme.light.primaryColor")) == (7, "#123456")
     assert options.get_option("theme.dark.primaryColor") == "#2f7bd6"
 
@@ -584,7 +633,7 @@ def test_what_somebody_has_set_stays(options, tmp_path):
 def test_the_file_of_the_clone_says_nothing_else_than_the_package():
     told = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     early = {f"{section}.{name}": value for section, values in told.items() for name, value in values.items()}
-    assert early and early.items() <= page.SETTINGS.items()
+    assert early and early.items() <= serving_server.SETTINGS.items()
 
 
 def test_python_says_how_the_page_is_started():
@@ -595,21 +644,21 @@ def test_python_says_how_the_page_is_started():
 
 @pytest.mark.parametrize("case", ["beside", "here", "named"])
 def test_models_are_found_beside_the_file(case, tmp_path, monkeypatch):
-    "Where there is no folder `models` in the current one; and VEHICLE_MODELS always counts."
+    "Where there is no folder `models` in the current one; and VEHICLE_RUNS always counts."
     clone, here = tmp_path / "clone", tmp_path / "here"
     here.mkdir()
     (clone / "models").mkdir(parents=True)
     shutil.copy(APP, clone)
-    monkeypatch.delenv("VEHICLE_MODELS", raising=False)
     if case != "beside":
         (here / "models").mkdir()
-    if case == "named":
-        monkeypatch.setenv("VEHICLE_MODELS", "other")
-    code = "import app, os; print(os.environ.get('VEHICLE_MODELS'))"
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(clone), str(ROOT)])}
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == {"beside": str(clone / "models"), "here": "None", "named": "other"}[case]
+    monkeypatch.setenv("VEHICLE_RUNS", "other")
+    if case != "named":
+        monkeypatch.delenv("VEHICLE_RUNS")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(serving_server, "configure_server", lambda: {"script_path": PAGE})  # which would change this process
+    spec = importlib.util.spec_from_file_location("app", clone / "app.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert os.environ.get("VEHICLE_RUNS") == {"beside": str(clone / "models"), "here": None, "named": "other"}[case]
 
 
 def test_the_dockerfile_is_what_a_linter_wants():
@@ -667,7 +716,7 @@ def serve(home: Path, *command: str, **variables: str):
         port = s.getsockname()[1]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMLIT_", "SPACE_"))}
     env |= {"TMPDIR": str(home / "tmp"), "HOME": str(home), "PYTHONPATH": str(ROOT), **variables}
-    env["VEHICLE_TRAIN"] = "--epochs 2 --input_size 32 --batch_size 4 --threads 1"  # a training that takes seconds
+    env["VEHICLE_TRAIN"] = "--epochs 2 --input_size 32 --batch_size 4 --num_threads 1"  # a training that takes seconds
     options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
     log = open(home / "log.txt", "wb")  # noqa: SIM115 (closed below, when the server has ended)
     process = subprocess.Popen([sys.executable, "-m", *command, *options], cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
@@ -736,9 +785,9 @@ def give(tab, *files: tuple[str, bytes]):
     tab.set_input_files("input[type=file]", [{"name": n, "mimeType": "image/jpeg", "buffer": d} for n, d in files])
 
 
-def told(tab, words: str):
+def says(tab, words: str):
     "Wait until the sign says so."
-    tab.wait_for_selector(f".sign .answer >> text={words}", timeout=20_000)
+    tab.wait_for_selector(f".sign .label >> text={words}", timeout=20_000)
 
 
 def fits(tab) -> bool:
@@ -761,10 +810,10 @@ def test_a_visitor_uploads_a_picture_and_reads_the_answer(browser, server):
     large = oriented(upright, 6)
     assert len(large) > 2 * FILE_LIMIT
     give(tab, ("phone.jpg", large))
-    told(tab, "Fire truck")
+    says(tab, "Fire truck")
     assert "%" in tab.inner_text(".sign .sure")
-    picture = tab.wait_for_selector(".st-key-picture img")
-    tab.wait_for_function("document.querySelector('.st-key-picture img').naturalWidth > 0")
+    picture = tab.wait_for_selector(".st-key-image img")
+    tab.wait_for_function("document.querySelector('.st-key-image img').naturalWidth > 0")
     assert tab.evaluate("i => i.naturalHeight > i.naturalWidth", picture), "the picture stands the right way up"
     see(tab)
     bottom = tab.evaluate("document.querySelector('.sign').getBoundingClientRect().bottom")
@@ -772,7 +821,7 @@ def test_a_visitor_uploads_a_picture_and_reads_the_answer(browser, server):
     give(tab, ("web page.jpg", b"<html></html>"))
     tab.wait_for_selector("text=HTML page")
     give(tab, ("after.jpg", jpeg("boat")))
-    told(tab, "Boat")
+    says(tab, "Boat")
     assert tab.errors == []
     assert {p for p in server[1].rglob("*") if p.is_file()} == before, "nothing uploaded is written to disk"
     if hasattr(resource, "prlimit"):
@@ -783,10 +832,10 @@ def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
     tab = open_page(browser, server, 390, 844, has_touch=True, reduced_motion="reduce")
     assert fits(tab)
     give(tab, ("a.jpg", jpeg("bus")))
-    told(tab, "Bus")
+    says(tab, "Bus")
     see(tab)
     assert fits(tab), "nothing to scroll sideways"
-    box, picture = tab.locator(".sign").bounding_box(), tab.locator(".st-key-picture").bounding_box()
+    box, picture = tab.locator(".sign").bounding_box(), tab.locator(".st-key-image").bounding_box()
     assert box["y"] + box["height"] <= 422 and box["y"] < picture["y"], "the answer stands in the upper half of the screen"
     chip, more = tab.locator("[data-testid=stFileChip]"), tab.locator("[data-testid=stFileChips] > :last-child")
     assert abs(centre(chip)[1] - centre(more)[1]) < 8, "the button that adds a picture stands beside the chip, not below it"
@@ -801,23 +850,23 @@ def test_on_a_phone_everything_fits_and_the_answer_comes_first(browser, server):
     for box in tab.locator(".st-key-tools").get_by_role("combobox").all():
         assert box.bounding_box()["width"] > 80 and box.input_value(), "and what is chosen can be read"
     tab.get_by_text("About the model").click()
-    tab.wait_for_selector(".kinds img")
+    tab.wait_for_selector(".classes img")
     assert fits(tab) and tab.errors == []
 
 
 def test_examples_answer_to_mouse_and_keyboard_and_the_camera_works(browser, server):
     tab = open_page(browser, server, permissions=["camera"])
-    tab.wait_for_selector(".st-key-examples_picture0 img")
-    tab.mouse.click(*centre(tab.locator(".st-key-examples_picture0")))  # on the picture: the button lies over it
+    tab.wait_for_selector(".st-key-examples_image0 img")
+    tab.mouse.click(*centre(tab.locator(".st-key-examples_image0")))  # on the picture: the button lies over it
     tab.wait_for_selector(".sign", timeout=20_000)
     tab.locator(".st-key-examples_take1 button").focus()
     tab.keyboard.press("Enter")
-    tab.wait_for_selector(".st-key-visit_picture1", timeout=20_000)
+    tab.wait_for_selector(".st-key-history_image1", timeout=20_000)
     tab.get_by_role("button", name="Use the camera").click()
     tab.wait_for_selector("[data-testid=stCameraInputButton]", timeout=20_000)
     tab.wait_for_function("document.querySelector('video')?.readyState >= 2")
     tab.locator("[data-testid=stCameraInputButton]").click()
-    tab.wait_for_selector(".st-key-picture img[alt*=camera]", timeout=20_000)
+    tab.wait_for_selector(".st-key-image img[alt*=camera]", timeout=20_000)
     tab.get_by_role("button", name="Close the camera").click()
     tab.wait_for_selector("[data-testid=stCameraInputButton]", state="detached")
     assert tab.errors == []
@@ -839,9 +888,9 @@ def test_a_picture_or_an_address_may_be_pasted(browser, server):
     tab = open_page(browser, server)
     tab.wait_for_function("document.documentElement.lang == 'en'")  # the listener is there
     tab.evaluate(PASTE, ["rgb(30, 60, 220)", ""])
-    told(tab, "Boat")
+    says(tab, "Boat")
     tab.evaluate(PASTE, ["", f"{server[0]}/picture.jpg"])  # our own server: a private address
-    tab.wait_for_selector("text=lies in a private network", timeout=20_000)
+    tab.wait_for_selector("text=is in a private network", timeout=20_000)
     field = tab.get_by_role("textbox", name="Web address of a picture")
     field.fill("no address at all")
     field.press("Enter")
@@ -854,18 +903,18 @@ def test_the_language_follows_the_browser_and_the_switch(browser, server):
     tab.wait_for_selector("text=Quel est ce véhicule")
     tab.wait_for_function("document.documentElement.lang == 'fr'")
     give(tab, ("a.jpg", jpeg("fire_truck")))
-    told(tab, "Camion de pompiers")
+    says(tab, "Camion de pompiers")
     zone = "getComputedStyle(document.querySelector('[data-testid=stFileUploaderDropzone]'), '::before').content"
     assert "Déposez des images" in tab.evaluate(zone)
     tab.get_by_text("English").click()
-    told(tab, "Fire truck")
+    says(tab, "Fire truck")
     tab.wait_for_function("document.documentElement.lang == 'en'")
     assert "Drop pictures here" in tab.evaluate(zone) and tab.errors == []
 
 
 def test_many_pictures_sorted_filtered_and_taken_home(browser, server):
     tab = open_page(browser, server)
-    files = [(f"{kind}{i}.jpg", jpeg(kind, i)) for kind in CLASSES for i in range(3)]
+    files = [(f"{label}{i}.jpg", jpeg(label, i)) for label in CLASSES for i in range(3)]
     give(tab, *files, ("<img src=x onerror=alert(1)>.jpg", jpeg("bus", 9)), ("cut.jpg", jpeg("bus")[:500]))
     tab.wait_for_selector("text=14 pictures", timeout=30_000)
     tab.wait_for_function("document.querySelectorAll('.gallery .card').length == 14")
@@ -916,17 +965,17 @@ def test_no_serious_barrier_for_people_with_disabilities(browser, server, scheme
         serious = [(v["id"], [n["html"][:160] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")]
         assert not serious, (where, serious)
 
-    tab.wait_for_selector(".st-key-examples_picture3 img")
+    tab.wait_for_selector(".st-key-examples_image3 img")
     look("at first")
     give(tab, ("a.jpg", jpeg("bus")))
-    told(tab, "Bus")
+    says(tab, "Bus")
     see(tab)
     look("one picture")
     give(tab, *[(f"{k}.jpg", jpeg(k)) for k in CLASSES], ("cut.jpg", jpeg("bus")[:500]))
     tab.wait_for_function("document.querySelectorAll('.gallery .card').length == 6")
     look("many pictures")
     tab.get_by_text("About the model").click()
-    tab.wait_for_selector(".kinds img")
+    tab.wait_for_selector(".classes img")
     look("about the model")
     tab.get_by_text("Français").click()
     tab.wait_for_function("document.documentElement.lang == 'fr'")
@@ -964,7 +1013,7 @@ def test_without_a_model_the_page_trains_one_and_then_answers(browser, server):
         tab.wait_for_selector("text=Un modèle est en cours d’entraînement", timeout=20_000)
         tab.wait_for_selector("[data-testid=stFileUploader]", timeout=300_000)
         give(tab, ("a.jpg", jpeg("boat")))
-        tab.wait_for_selector(".sign .answer", timeout=20_000)
+        tab.wait_for_selector(".sign .label", timeout=20_000)
     finally:
         (home / "aside").rename(home / "models" / "tiny")
         shutil.rmtree(home / "data")
@@ -983,11 +1032,11 @@ def test_the_server_answers_as_it_should_on_the_open_web(server):
         assert answer.headers.get("Access-Control-Allow-Origin") in (None, "")
     for path in ("", "/_stcore/health", "/_stcore/host-config", "/no/such/page"):  # `streamlit run` alone sets them, no proxy is needed
         with urllib.request.urlopen(server[0] + path) as answer:
-            told = {name: answer.headers[name] for name in page.HEADERS}
-        assert told == page.HEADERS, (path, told)
-    assert page.HEADERS["X-Content-Type-Options"] == "nosniff" and page.HEADERS["Referrer-Policy"] == "no-referrer"
-    assert "camera=(self)" in page.HEADERS["Permissions-Policy"]
-    assert "frame-ancestors 'self' https" in page.HEADERS["Content-Security-Policy"]
+            sent = {name: answer.headers[name] for name in serving_server.HEADERS}
+        assert sent == serving_server.HEADERS, (path, sent)
+    assert serving_server.HEADERS["X-Content-Type-Options"] == "nosniff" and serving_server.HEADERS["Referrer-Policy"] == "no-referrer"
+    assert "camera=(self)" in serving_server.HEADERS["Permissions-Policy"]
+    assert "frame-ancestors 'self' https" in serving_server.HEADERS["Content-Security-Policy"]
 
 
 # --- in a Space, out of a wheel ------------------------------------------------------------------------------------------
@@ -1008,7 +1057,7 @@ def test_an_upload_in_a_frame_of_another_site(where, play, tmp_path, request):
         inside.locator("input[type=file]").wait_for(state="attached", timeout=90_000)
         inside.locator("input[type=file]").set_input_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg("bus")}])
         if where == "space":
-            inside.locator(".sign .answer >> text=Bus").wait_for(timeout=60_000)
+            inside.locator(".sign .label >> text=Bus").wait_for(timeout=60_000)
             assert statuses == [204]
         else:
             inside.locator("text=/status code 403/").wait_for(timeout=60_000)
@@ -1054,7 +1103,7 @@ def test_large_uploads_are_small_in_memory_and_gone_with_their_visitor(browser, 
     "Twelve files of 12 MB: they stayed as they came, until minutes after the visitor had left."
     tab = open_page(browser, space)
     give(tab, ("first.jpg", jpeg("boat")))
-    told(tab, "Boat")
+    says(tab, "Boat")
     before, files = memory_of(space), []
     for number in range(12):
         files.append(tmp_path / f"{number}.jpg")
@@ -1069,7 +1118,7 @@ def test_large_uploads_are_small_in_memory_and_gone_with_their_visitor(browser, 
     tab.wait_for_selector(".gallery", state="detached")
     wait_until(lambda: kept_by(space) == 0)
     give(tab, ("last.jpg", jpeg("bus")))
-    told(tab, "Bus")
+    says(tab, "Bus")
     wait_until(lambda: kept_by(space) > 0)  # its figures are some seconds old
     tab.context.close()  # the visitor leaves without a word
     wait_until(lambda: kept_by(space) == 0, 60)
@@ -1078,7 +1127,7 @@ def test_large_uploads_are_small_in_memory_and_gone_with_their_visitor(browser, 
 def test_a_large_file_that_is_no_picture_gets_its_reason(browser, space):
     tab = open_page(browser, space)
     give(tab, ("page.jpg", b"<html>" + b" " * 2**20))
-    tab.wait_for_selector("text=page.jpg cannot be used: not a picture: an HTML page", timeout=30_000)
+    tab.wait_for_selector("text=page.jpg cannot be used: not an image: an HTML page", timeout=30_000)
     assert tab.errors == []
 
 

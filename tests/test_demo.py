@@ -1,4 +1,4 @@
-"""The demo set from outside: in a script without a guard, killed in the middle, on the smallest pictures."""
+"""The demo set from outside: in a script without a guard, killed in the middle, on the smallest images."""
 
 import os
 import signal
@@ -25,18 +25,18 @@ def test_the_twenty_classes():
     assert names.split() == DEMO_CLASSES
 
 
-@pytest.mark.parametrize("kind", DEMO_CLASSES)
-def test_each_class_is_drawn_in_each_place(kind):
+@pytest.mark.parametrize("name", DEMO_CLASSES)
+def test_each_class_is_drawn_in_each_place(name):
     for seed, scene in enumerate(SCENES):
-        image = render(replace(make_recipe(kind, seed, 64), scene=scene))
+        image = render(replace(make_recipe(name, seed, 64), scene=scene))
         assert image.mode == "RGB" and max(image.size) == 64
-        assert np.asarray(image).std() > 4, f"{kind} in {scene}: nothing to be seen"
+        assert np.asarray(image).std() > 4, f"{name} in {scene}: nothing to be seen"
 
 
-@pytest.mark.parametrize("kind", DEMO_CLASSES)
-def test_vehicles_are_sound_solids(kind):
+@pytest.mark.parametrize("name", DEMO_CLASSES)
+def test_vehicles_are_sound_solids(name):
     for seed in range(30):
-        mesh = Mesh(VEHICLES[kind].build(stream(kind, seed, "vehicle")))
+        mesh = Mesh(VEHICLES[name].build(stream(name, seed, "vehicle")))
         assert np.isfinite(mesh.points).all() and np.isfinite(mesh.normal).all()
         assert np.ptp(mesh.points, axis=0).max() < 45, "metres, not centimetres"
         assert -0.1 < mesh.low[:, 2].min() < 0.25, "it stands on the ground"
@@ -55,7 +55,7 @@ def test_workers_do_not_run_the_caller_again(tmp_path):
     script = tmp_path / "plain.py"
     script.write_text(
         "print('once')\nfrom vehicle_nb.demo.make import make_demo\n"
-        f"make_demo({str(tmp_path / 'set')!r}, 20, size=32, workers=2, classes=['car'], show_progress=False)\n"
+        f"make_demo({str(tmp_path / 'set')!r}, 20, size=32, workers=2, classes=['car'], quiet=True)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -67,16 +67,16 @@ def test_workers_do_not_run_the_caller_again(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_while_drawing_leaves_no_set(tmp_path, workers):
     target = tmp_path / "raw"
-    code = f"from vehicle_nb.demo.make import make_demo\nmake_demo({str(target)!r}, 200, workers={workers}, show_progress=False)"
+    code = f"from vehicle_nb.demo.make import make_demo\nmake_demo({str(target)!r}, 200, workers={workers}, quiet=True)"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 60
     while time.monotonic() < end and not any(tmp_path.rglob("*.jpg")):
         time.sleep(0.05)
-    assert any(tmp_path.rglob("*.jpg")), "no picture within a minute"
+    assert any(tmp_path.rglob("*.jpg")), "no image within a minute"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
     assert not target.exists()
-    make_demo(target, 1, size=32, workers=1, classes=["bus"], show_progress=False)  # and what is left over is not in the way
+    make_demo(target, 1, size=32, workers=1, classes=["bus"], quiet=True)  # and what is left over is not in the way
     assert [path.name for path in target.rglob("*.jpg")] == ["bus_0000.jpg"]
 
 

@@ -12,22 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import encode, picture
+from hostile import encode, random_image
 from tiny import tiny_bundle, tiny_processed
 
-from vehicle_nb import core
 from vehicle_nb.demo import make as demo
 from vehicle_nb.evaluation import evaluate as evaluation
 from vehicle_nb.data import dataset as loading
 from vehicle_nb import files as places
 from vehicle_nb import parallel as pool
-from vehicle_nb.data import preprocess as preprocessing
-from vehicle_nb.core import VehicleError, only_one, write_whole
+from vehicle_nb.core import VehicleError
+from vehicle_nb.files import atomic_write, file_lock
 from vehicle_nb.data.sources import class_folders, get_data, list_files
 from vehicle_nb.data.explore import explore
-from vehicle_nb.data.dataset import PackedSplit, new_classes
-from vehicle_nb.files import publish, read_note, rescue, work_folder, write_whole_folder
-from vehicle_nb.parallel import map_files
+from vehicle_nb.data.dataset import PackedDataset, class_changes
+from vehicle_nb.files import swap_dir, read_source_info, recover, work_dir, atomic_dir
+from vehicle_nb.parallel import parallel_map
 from vehicle_nb.data.preprocess import preprocess
 from vehicle_nb.serving.hub import export_bundle
 
@@ -43,18 +42,18 @@ def make_raw(path: Path, classes=("bus", "car"), count: int = 8) -> Path:
     for name in classes:
         (path / name).mkdir(parents=True)
         for i in range(count):
-            (path / name / f"{i}.jpg").write_bytes(encode(picture(100 * sum(map(ord, name)) + i, (80, 64))))
+            (path / name / f"{i}.jpg").write_bytes(encode(random_image(100 * sum(map(ord, name)) + i, (80, 64))))
     return path
 
 
 def take(source: Path, dest: Path, **options) -> Path:
-    "`vehicle_data --from SOURCE --dest DEST`."
-    return get_data(from_path=str(source), dest=str(dest), show_progress=False, **options)
+    "`vehicle_data --from SOURCE --output DEST`."
+    return get_data(from_path=str(source), output=str(dest), quiet=True, **options)
 
 
 def ready(raw: Path, dest: Path, **options) -> Path:
-    "`vehicle_preprocess RAW --dest DEST`, small and in this process."
-    return preprocess(raw, dest, size=32, workers=1, show_progress=False, **options)
+    "`vehicle_preprocess RAW --output DEST`, small and in this process."
+    return preprocess(raw, dest, size=32, workers=1, quiet=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +98,7 @@ def no_rename(monkeypatch):
 
         monkeypatch.setattr(os, "replace", replace)
         if seen:
-            monkeypatch.setattr(core, "_is_mount", lambda path: path == folder)
+            monkeypatch.setattr(places, "_is_mount", lambda path: path == folder)
         return folder
 
     return forbid
@@ -129,7 +128,7 @@ def test_a_folder_with_a_config_is_not_a_processed_set(photos, tmp_path):
 
 def test_a_processed_set_is_replaced_and_what_lies_beside_it_is_not(photos, tmp_path):
     dest = ready(photos, tmp_path / "processed")
-    PackedSplit(dest, "train", quiet=True)  # the packed pixels are ours
+    PackedDataset(dest, "train", quiet=True)  # the packed pixels are ours
     assert json.loads((ready(photos, dest, seed=7) / "config.json").read_text())["seed"] == 7
     for name in ("train/bus/mine.jpg", "notes.txt", ".git/HEAD", "test/extra/a.jpg"):
         (dest / name).parent.mkdir(exist_ok=True)
@@ -162,7 +161,7 @@ def test_force_deletes_no_folder_that_somebody_stands_or_lives_in(photos, tmp_pa
     take(photos, tmp_path / "project" / "raw")
     monkeypatch.chdir(tmp_path / "project" / "raw" / "bus")
     for dest in (".", "..", "../..", str(tmp_path)):
-        refused(lambda dest=dest: take(photos, Path(dest), force=True), "the folder that you are in", place=tmp_path)
+        refused(lambda dest=dest: take(photos, Path(dest), force=True), "the current folder", place=tmp_path)
     monkeypatch.chdir("/")
     monkeypatch.setenv("HOME", str(tmp_path / "project" / "raw"))
     for dest in (tmp_path / "project" / "raw", tmp_path / "project"):
@@ -178,7 +177,7 @@ def test_a_disk_mounted_inside_a_set_is_not_emptied(photos, tmp_path, mounted):
 
 def test_the_demo_set_is_drawn_over_a_demo_set_alone(photos, tmp_path):
     mine = shutil.copytree(photos, tmp_path / "mine")
-    draw = {"size": 32, "workers": 1, "show_progress": False, "classes": ["bus"]}
+    draw = {"size": 32, "workers": 1, "quiet": True, "classes": ["bus"]}
     refused(lambda: demo.make_demo(mine, 1, **draw), "bus/0.jpg", place=tmp_path)
     for number in (3, 1):
         demo.make_demo(tmp_path / "set", number, **draw)
@@ -190,14 +189,14 @@ def test_an_exploration_writes_over_no_page_but_its_own(photos, tmp_path):
         web = tmp_path / name.split(".")[0]
         web.mkdir()
         (web / name).write_text("<h1>my thesis</h1>")
-        refused(lambda web=web: explore(str(photos), str(web), workers=1, show_progress=False), name, place=web)
+        refused(lambda web=web: explore(str(photos), str(web), workers=1, quiet=True), name, place=web)
     for _ in range(2):
-        page = explore(str(photos), str(tmp_path / "audit"), workers=1, show_progress=False)
+        page = explore(str(photos), str(tmp_path / "audit"), workers=1, quiet=True)
     assert "made by vehicle_explore" in page.read_text()
     report = tmp_path / "report"
     report.mkdir()
     (report / "index.html").write_text(page.read_text().replace("made by vehicle_explore", "made by vehicle_evaluate"))
-    refused(lambda: explore(str(photos), str(report), workers=1, show_progress=False), "index.html", place=report)
+    refused(lambda: explore(str(photos), str(report), workers=1, quiet=True), "index.html", place=report)
 
 
 def test_an_evaluation_replaces_no_page_but_its_own(tmp_path, monkeypatch):
@@ -206,13 +205,13 @@ def test_an_evaluation_replaces_no_page_but_its_own(tmp_path, monkeypatch):
     (web / "index.html").write_text("<h1>my thesis</h1>")
     with monkeypatch.context() as patch:  # it says so at once, not after all the work
         patch.setattr(evaluation, "collect", lambda *_, **__: pytest.fail("it has begun to work"))
-        refused(lambda: evaluation.evaluate(bundle, tmp_path / "set", dest=web), "index.html", place=web)
+        refused(lambda: evaluation.evaluate(bundle, tmp_path / "set", output=web), "index.html", place=web)
     processed = tiny_processed(tmp_path / "processed")
     for _ in range(2):
-        report = evaluation.evaluate(bundle, processed, show_progress=False)
+        report = evaluation.evaluate(bundle, processed, quiet=True)
     assert "made by vehicle_evaluate" in (report["path"] / "index.html").read_text()
     (report["path"] / "notes.txt").write_text("precious")
-    refused(lambda: evaluation.evaluate(bundle, processed, show_progress=False), "notes.txt", place=report["path"])
+    refused(lambda: evaluation.evaluate(bundle, processed, quiet=True), "notes.txt", place=report["path"])
 
 
 def test_an_export_replaces_no_zip_but_its_own(tmp_path, monkeypatch):
@@ -259,7 +258,7 @@ def test_on_a_mounted_disk(photos, tmp_path, mounted, bind):
     take(make_raw(tmp_path / "other", ("boat", "van")), raw, force=True)
     assert list(class_folders(raw)) == ["boat", "van"]
     for number in (3, 1):
-        demo.make_demo(tmp_path / "data" / "report", number, size=32, workers=1, classes=["bus"], show_progress=False)
+        demo.make_demo(tmp_path / "data" / "report", number, size=32, workers=1, classes=["bus"], quiet=True)
     assert sorted(tree(tmp_path / "data" / "report")) == [".source.json", "bus/bus_0000.jpg"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["processed", "raw", "report"]
 
@@ -326,13 +325,13 @@ def test_killed_at_any_moment_one_of_the_two_sets_is_there(tmp_path, monkeypatch
             patch.setattr(os, "replace", replace)
             patch.setattr(places, "_remove", remove)
             try:
-                publish(work, dest)
+                swap_dir(work, dest)
                 ended = True
             except SystemExit:
                 ended = False
             if not ended and inside and (work / "old").exists():
                 assert not (dest / "config.json").exists() or tree_of(dest) in (old, new)  # nobody takes a mixture for a set
-        rescue(dest)
+        recover(dest)
         outcomes.append(tree_of(dest) == new)
         assert tree_of(dest) in (old, new), (step, tree_of(dest))
         if ended:
@@ -347,10 +346,10 @@ def tree_of(dest: Path) -> dict[str, bytes]:
 
 def test_a_half_replaced_raw_folder_is_not_read(photos, tmp_path, monkeypatch):
     raw = take(photos, tmp_path / "raw")
-    monkeypatch.setattr(core, "_is_mount", lambda path: path == raw)
+    monkeypatch.setattr(places, "_is_mount", lambda path: path == raw)
     (raw / ".work" / "old").mkdir(parents=True)
     (raw / "car").rename(raw / ".work" / "old" / "car")
-    with pytest.raises(VehicleError, match="vehicle_data again"):
+    with pytest.raises(VehicleError, match="vehicle_data command again"):
         ready(raw, tmp_path / "processed")
     take(photos, raw)
     assert list(class_folders(raw)) == ["bus", "car"] and not (raw / ".work").exists()
@@ -367,15 +366,15 @@ def test_a_link_to_another_disk_stays_a_link(photos, tmp_path):
     assert raw.is_symlink() and processed.is_symlink()
     assert list(class_folders(tmp_path / "big" / "raw")) == ["bus", "car"]
     assert json.loads((tmp_path / "big" / "processed" / "config.json").read_text())["seed"] == 2
-    with write_whole(tmp_path / "big" / "file", "w") as file:
+    with atomic_write(tmp_path / "big" / "file", "w") as file:
         file.write("1")
     (tmp_path / "data" / "file").symlink_to(tmp_path / "big" / "file")
-    with write_whole(tmp_path / "data" / "file", "w") as file:
+    with atomic_write(tmp_path / "data" / "file", "w") as file:
         file.write("2")
     assert (tmp_path / "data" / "file").is_symlink() and (tmp_path / "big" / "file").read_text() == "2"
     (tmp_path / "data" / "lost").symlink_to(tmp_path / "unplugged" / "raw")
     for call in (lambda: take(photos, tmp_path / "data" / "lost"), lambda: ready(photos, tmp_path / "data" / "lost")):
-        with pytest.raises(VehicleError, match=r"unplugged.*which is not there"):
+        with pytest.raises(VehicleError, match=r"unplugged.*which does not exist"):
             call()
     assert not (tmp_path / "unplugged").exists()
 
@@ -388,15 +387,15 @@ def test_a_set_on_a_read_only_disk(tmp_path, monkeypatch, mounted):
     mounted("--bind", str(tmp_path / "set"), at=tmp_path / "ro")
     subprocess.run(["mount", "-o", "remount,ro,bind", str(tmp_path / "ro")], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    packed = PackedSplit(tmp_path / "ro", "train", quiet=True)
+    packed = PackedDataset(tmp_path / "ro", "train", quiet=True)
     assert packed.path.is_relative_to(tmp_path / "cache" / "vehicle_nb")
-    np.testing.assert_array_equal(packed.images, PackedSplit(tmp_path / "set", "train", quiet=True).images)
+    np.testing.assert_array_equal(packed.images, PackedDataset(tmp_path / "set", "train", quiet=True).images)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
 def test_a_set_that_takes_no_files(tmp_path, monkeypatch, capsys, number):
     processed, real = tiny_processed(tmp_path / f"set{number}"), tempfile_of(loading)
-    wanted = np.array(PackedSplit(shutil.copytree(processed, tmp_path / "copy"), "val", quiet=True).images)
+    wanted = np.array(PackedDataset(shutil.copytree(processed, tmp_path / "copy"), "val", quiet=True).images)
 
     def mkstemp(*args, dir, **kwargs):
         if Path(dir).is_relative_to(processed) or (not home and Path(dir).is_relative_to(tmp_path / "cache")):
@@ -407,12 +406,12 @@ def test_a_set_that_takes_no_files(tmp_path, monkeypatch, capsys, number):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(loading.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     for home in (False, True):
-        packed = PackedSplit(processed, "val")
+        packed = PackedDataset(processed, "val")
         np.testing.assert_array_equal(packed.images, wanted)
         assert packed.path.is_relative_to(tmp_path / ("cache" if home else "tmp"))
-        assert f"its packed pixels lie in {packed.path.parent}" in capsys.readouterr().err
+        assert f"its packed pixels are in {packed.path.parent}" in capsys.readouterr().err
         shutil.rmtree(tmp_path / "tmp", ignore_errors=True)
-    assert PackedSplit(processed, "val").path == packed.path and not capsys.readouterr().err  # found again, without a word
+    assert PackedDataset(processed, "val").path == packed.path and not capsys.readouterr().err  # found again, without a word
 
 
 def tempfile_of(module):
@@ -427,21 +426,21 @@ def test_a_full_disk_is_no_reason_to_fill_another(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(loading, "_write_pixels", full)
-    with pytest.raises(VehicleError, match="make room there"):
-        PackedSplit(processed, "train", quiet=True)
+    with pytest.raises(VehicleError, match="free some space there"):
+        PackedDataset(processed, "train", quiet=True)
     assert not (tmp_path / "cache").exists()
 
 
 def test_packed_pixels_that_were_cut_off(tmp_path):
     processed = tiny_processed(tmp_path / "set")
-    packed = PackedSplit(processed, "train", quiet=True)
+    packed = PackedDataset(processed, "train", quiet=True)
     wanted, size = np.array(packed.images), packed.path.stat().st_size
     for kept in (0, 60, 128, size // 2, size - 1, size + 1):
         os.truncate(packed.path, kept)
-        np.testing.assert_array_equal(PackedSplit(processed, "train", quiet=True).images, wanted)
+        np.testing.assert_array_equal(PackedDataset(processed, "train", quiet=True).images, wanted)
     code = (
-        "import os, sys\nfrom vehicle_nb.data.dataset import PackedSplit\n"
-        f"packed = PackedSplit({str(processed)!r}, 'train', quiet=True)\npacked.__getitems__([0])\nos.truncate(packed.path, 5000)\n"
+        "import os, sys\nfrom vehicle_nb.data.dataset import PackedDataset\n"
+        f"packed = PackedDataset({str(processed)!r}, 'train', quiet=True)\npacked.__getitems__([0])\nos.truncate(packed.path, 5000)\n"
         "packed[18] if sys.argv[1:] else packed.__getitems__([18])"
     )
     for more in ([], ["one"]):  # it would die of SIGBUS
@@ -466,10 +465,10 @@ def no_locks(request, monkeypatch):
 
 def test_a_disk_without_locks(photos, tmp_path, no_locks, recwarn):
     raw = take(photos, tmp_path / "raw")
-    explore(str(raw), str(tmp_path / "audit"), workers=1, show_progress=False)
+    explore(str(raw), str(tmp_path / "audit"), workers=1, quiet=True)
     processed = ready(raw, tmp_path / "processed")
-    assert len(PackedSplit(processed, "train", quiet=True).images) == len(PackedSplit(processed, "train").files)
-    with only_one(raw), pytest.raises(VehicleError, match=r"Another process is writing.*delete .*\.raw\.lock-held"):
+    assert len(PackedDataset(processed, "train", quiet=True).images) == len(PackedDataset(processed, "train").files)
+    with file_lock(raw), pytest.raises(VehicleError, match=r"Another process is writing.*delete .*\.raw\.lock-held"):
         take(photos, raw, force=True)
     take(photos, raw, force=True)
     assert not [str(warning.message) for warning in recwarn if "flock" in str(warning.message)]
@@ -480,12 +479,12 @@ def test_a_lock_of_a_dead_process_blocks_nobody(tmp_path, no_locks):
     code = (
         "import errno, fcntl, os\n"
         f"def flock(file, operation): raise OSError({no_locks}, 'no locks')\n"
-        "fcntl.flock = flock\nfrom vehicle_nb.core import only_one\n"
-        f"with only_one({str(tmp_path / 'set')!r}): os.kill(os.getpid(), 9)"
+        "fcntl.flock = flock\nfrom vehicle_nb.files import file_lock\n"
+        f"with file_lock({str(tmp_path / 'set')!r}): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code])
     assert (tmp_path / ".set.lock-held").exists()
-    with only_one(tmp_path / "set"):
+    with file_lock(tmp_path / "set"):
         pass
     assert not (tmp_path / ".set.lock-held").exists()
 
@@ -498,11 +497,11 @@ def test_a_disk_without_permissions(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "chmod", refuse)
     monkeypatch.setattr(os, "link", refuse)
     raw = take(photos, tmp_path / "raw")
-    assert "made by" in explore(str(raw), str(tmp_path / "audit"), workers=1, show_progress=False).read_text()
+    assert "made by" in explore(str(raw), str(tmp_path / "audit"), workers=1, quiet=True).read_text()
     processed = ready(raw, tmp_path / "processed")
-    assert len(PackedSplit(processed, "train", quiet=True)) + 2 * len(PackedSplit(processed, "val", quiet=True)) == 16
+    assert len(PackedDataset(processed, "train", quiet=True)) + 2 * len(PackedDataset(processed, "val", quiet=True)) == 16
     assert zipfile.ZipFile(export_bundle(bundle, tmp_path / "run.zip")).testzip() is None
-    with write_whole_folder(tmp_path / "set") as folder:
+    with atomic_dir(tmp_path / "set") as folder:
         (folder / "a").write_text("1")
     assert tree(tmp_path / "set") == {"a": b"1"}
 
@@ -512,11 +511,11 @@ def test_no_shared_memory(photos, tmp_path, monkeypatch, capsys):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")  # as sem_open says without /dev/shm
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", missing)
-    assert not pool.can_share()
-    assert dict(map_files(abs, range(-10, 0), 2, show_progress=False)) == {n: -n for n in range(-10, 0)}
+    assert not pool.supports_semaphores()
+    assert dict(parallel_map(abs, range(-10, 0), 2, quiet=True)) == {n: -n for n in range(-10, 0)}
     assert capsys.readouterr().err.count("/dev/shm") == 1
-    raw = demo.make_demo(tmp_path / "raw", 4, size=32, workers=2, classes=["bus", "kayak"], show_progress=False)
-    assert len(list(preprocess(raw, tmp_path / "processed", size=32, workers=2, show_progress=False).rglob("*.jpg"))) == 8
+    raw = demo.make_demo(tmp_path / "raw", 4, size=32, workers=2, classes=["bus", "kayak"], quiet=True)
+    assert len(list(preprocess(raw, tmp_path / "processed", size=32, workers=2, quiet=True).rglob("*.jpg"))) == 8
 
 
 # --- a class that came later ---------------------------------------------------------------------------------------------
@@ -534,18 +533,18 @@ def test_a_class_that_came_later_is_noticed(photos, tmp_path, monkeypatch):
     (raw.parent / "more" / "tram").rename(raw / "tram")
     find_data(str(processed), str(raw), said.append)
     assert said == [
-        "data/raw now has tram, other than when data/processed was made from it. "
-        "To learn from the folders as they are now, type first: vehicle_preprocess"
+        "data/raw now has tram, unlike data/processed, which was made from it earlier. "
+        "To train on the folders as they are now, run first: vehicle_preprocess"
     ]
-    assert new_classes(processed, make_raw(tmp_path / "unlike", ("boat", "car"))) == ""  # the set was made from other pictures
+    assert class_changes(processed, make_raw(tmp_path / "unlike", ("boat", "car"))) == ""  # the set was made from other pictures
     ready(raw, processed)
     shutil.rmtree(raw / "car")
-    assert "no longer has car" in new_classes(processed, raw)
+    assert "no longer has car" in class_changes(processed, raw)
     assert json.loads((processed / "config.json").read_text())["classes"] == ["bus", "car", "tram"]
 
 
 def test_a_note_that_cannot_be_read_is_none(tmp_path):
     for text in (b"", b"[]", b'{"files": 3}', b"\xff"):
         (tmp_path / ".source.json").write_bytes(text)
-        assert read_note(tmp_path)[1] <= {".source.json"}
-    assert work_folder(tmp_path / "set") == tmp_path / ".set.work" and places.SOURCE == places.SOURCE and preprocessing.COLUMNS
+        assert read_source_info(tmp_path)[1] <= {".source.json"}
+    assert work_dir(tmp_path / "set") == tmp_path / ".set.work"

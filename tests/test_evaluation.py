@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -20,24 +21,27 @@ from tiny import CLASSES, tiny_bundle, tiny_processed
 
 from vehicle_nb.evaluation import metrics
 from vehicle_nb.evaluation import explain as examination
-from vehicle_nb.evaluation import report as report_page
 from vehicle_nb.evaluation import evaluate as ev
-from vehicle_nb.evaluation.calibration import Judge, judge_pictures
-from vehicle_nb.core import VehicleError, run_command
-from vehicle_nb.data.dataset import PackedSplit
+from vehicle_nb.evaluation.ood import OODDetector, run_batches
+from vehicle_nb.commands import run_command
+from vehicle_nb.core import VehicleError
+from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.cnn import create_model, load_bundle
-from vehicle_nb.evaluation.ood import load_strangers
+from vehicle_nb.models.bundle import load_bundle
+from vehicle_nb.models.cnn import create_model
+from vehicle_nb.evaluation.ood import load_ood_images
+from vehicle_nb.evaluation.report import read_report
+from vehicle_nb.pages import figure_svg
 
 matplotlib.use("Agg")
 
 
-def random_answers(n: int = 300, c: int = 7, seed: int = 0) -> metrics.Answers:
-    "Answers that are right about as often as they are sure."
+def random_predictions(n: int = 300, c: int = 7, seed: int = 0) -> metrics.Predictions:
+    "Predictions that are correct about as often as they are confident."
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet(np.full(c, 0.4), n).astype(np.float32)
     labels = np.array([rng.choice(c, p=p / p.sum()) for p in probs.astype(float)])
-    return metrics.Answers([f"id{i}" for i in range(n)], labels, probs, [f"class_{i}" for i in range(c)], 0.5)
+    return metrics.Predictions([f"id{i}" for i in range(n)], labels, probs, [f"class_{i}" for i in range(c)], 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(place):
-    return ev.evaluate(*place, show_progress=False)
+    return ev.evaluate(*place, quiet=True)
 
 
 def command(*argv) -> tuple[int, str, str]:
@@ -76,45 +80,53 @@ def test_no_pictures_no_knowledge():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_class_figures_are_those_of_scikit_learn(seed):
-    answers = random_answers(seed=seed)
-    table = metrics.per_class_table(answers).set_index("class").loc[answers.classes]
-    theirs = precision_recall_fscore_support(answers.labels, answers.predicted, labels=range(7), zero_division=0)
+    predictions = random_predictions(seed=seed)
+    table = metrics.per_class_table(predictions).set_index("class").loc[predictions.classes]
+    theirs = precision_recall_fscore_support(predictions.labels, predictions.predicted, labels=range(7), zero_division=0)
     for name, values in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
         np.testing.assert_allclose(table[name], values, atol=1e-6)
-    assert table["pictures"].tolist() == theirs[3].tolist()
-    assert (metrics.confusion_matrix(answers) == sk_confusion(answers.labels, answers.predicted, labels=range(7))).all()
+    assert table["images"].tolist() == theirs[3].tolist()
+    assert (metrics.confusion_matrix(predictions) == sk_confusion(predictions.labels, predictions.predicted, labels=range(7))).all()
+
+
+def test_calibration_error_is_that_of_torchmetrics():
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    found = random_predictions(500)
+    theirs = multiclass_calibration_error(torch.from_numpy(found.probs), torch.from_numpy(found.labels), 7, n_bins=15)
+    assert metrics.calibration_error(found) == pytest.approx(float(theirs), abs=1e-6)
 
 
 def test_calibration_error_is_the_weighted_gap():
-    answers = random_answers(2000)
+    predictions = random_predictions(2000)
     edges = np.linspace(0, 1, 16)
     gap = 0.0
     for low, high in pairwise(edges):
-        inside = (answers.confidence > low) & (answers.confidence <= high)
+        inside = (predictions.confidence > low) & (predictions.confidence <= high)
         if inside.any():
-            gap += inside.mean() * abs(answers.confidence[inside].mean() - answers.correct[inside].mean())
-    assert metrics.calibration_error(answers) == pytest.approx(gap, abs=1e-3)
-    assert gap < 0.06  # these answers are honest by construction
-    sharp = answers.probs**6
-    bragging = metrics.Answers(answers.ids, answers.labels, sharp / sharp.sum(1, keepdims=True), answers.classes)
+            gap += inside.mean() * abs(predictions.confidence[inside].mean() - predictions.correct[inside].mean())
+    assert metrics.calibration_error(predictions) == pytest.approx(gap, abs=1e-3)
+    assert gap < 0.06  # these predictions are honest by construction
+    sharp = predictions.probs**6
+    bragging = metrics.Predictions(predictions.ids, predictions.labels, sharp / sharp.sum(1, keepdims=True), predictions.classes)
     assert metrics.calibration_error(bragging) > 0.15
 
 
 def test_coverage_starts_with_the_surest_and_ends_with_all():
-    answers = random_answers()
-    curve = metrics.coverage_curve(answers)
-    assert curve.accuracy.iloc[-1] == pytest.approx(answers.correct.mean())
+    predictions = random_predictions()
+    curve = metrics.coverage_curve(predictions)
+    assert curve.accuracy.iloc[-1] == pytest.approx(predictions.correct.mean())
     assert curve.accuracy.iloc[29] > curve.accuracy.iloc[-1] and (np.diff(curve.confidence) <= 0).all()
-    kept = answers.confidence >= answers.threshold
-    assert metrics.figures(answers)["accuracy_when_answered"] == pytest.approx(answers.correct[kept].mean())
+    kept = predictions.confidence >= predictions.threshold
+    assert metrics.compute_metrics(predictions)["selective_accuracy"] == pytest.approx(predictions.correct[kept].mean())
 
 
 def test_most_confused_and_top_losses_begin_with_the_worst():
-    answers = random_answers()
-    pairs, matrix = metrics.most_confused(answers, 100), metrics.confusion_matrix(answers)
-    assert pairs.times.is_monotonic_decreasing and pairs.times.sum() == matrix.sum() - np.trace(matrix)
-    worst = metrics.top_losses(answers, 5)
-    assert answers.probs[worst[0], answers.labels[worst[0]]] == answers.probs[np.arange(300), answers.labels].min()
+    predictions = random_predictions()
+    pairs, matrix = metrics.most_confused(predictions, 100), metrics.confusion_matrix(predictions)
+    assert pairs["count"].is_monotonic_decreasing and pairs["count"].sum() == matrix.sum() - np.trace(matrix)
+    worst = metrics.top_losses(predictions, 5)
+    assert predictions.probs[worst[0], predictions.labels[worst[0]]] == predictions.probs[np.arange(300), predictions.labels].min()
 
 
 @pytest.mark.parametrize("n", [1, 30])
@@ -122,13 +134,13 @@ def test_most_confused_and_top_losses_begin_with_the_worst():
 def test_extreme_models_break_no_figure_and_no_plot(n, quality):
     labels = np.arange(n) % 3
     said = {"all right": labels, "all wrong": (labels + 1) % 3, "one class said": np.zeros(n, int)}[quality]
-    found = metrics.Answers([str(i) for i in range(n)], labels, np.eye(4, dtype=np.float32)[said], list("abcd"))
-    figures = metrics.figures(found)
+    found = metrics.Predictions([str(i) for i in range(n)], labels, np.eye(4, dtype=np.float32)[said], list("abcd"))
+    figures = metrics.compute_metrics(found)
     assert 0 <= figures["accuracy"] <= 1 and figures["ece"] >= 0
     for draw in (metrics.plot_reliability, metrics.plot_coverage):
-        assert "<svg" in report_page.figure_svg(lambda draw=draw: draw(found))
-    assert "<svg" in report_page.figure_svg(lambda: metrics.plot_confusion(metrics.confusion_matrix(found), found.classes))
-    assert "<svg" in report_page.figure_svg(lambda: metrics.plot_per_class(metrics.per_class_table(found)))
+        assert "<svg" in figure_svg(lambda draw=draw: draw(found))
+    assert "<svg" in figure_svg(lambda: metrics.plot_confusion(metrics.confusion_matrix(found), found.classes))
+    assert "<svg" in figure_svg(lambda: metrics.plot_per_class(metrics.per_class_table(found)))
     table = metrics.per_class_table(found)
     assert "d" not in set(table["class"])  # a class without pictures has no row
     if quality == "one class said" and n > 1:
@@ -140,8 +152,8 @@ def test_extreme_models_break_no_figure_and_no_plot(n, quality):
 
 def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
     "Folders renamed so that their alphabetical order differs: a model that is right must be counted as right."
-    answers, *_ = examination.collect(place[0], place[1])
-    assert answers.correct.mean() == 1
+    predictions, *_ = examination.collect(place[0], place[1])
+    assert predictions.correct.mean() == 1
     shuffled = ["tractor", "fire_truck", "bus", "boat"]  # the bundle lists its classes in this order
     state, config, _ = load_bundle(place[0])
     order = [CLASSES.index(c) for c in shuffled]
@@ -150,13 +162,13 @@ def test_classes_are_matched_by_name_not_by_number(place, tmp_path):
         head.weight.copy_(head.weight[order].clone())
         head.bias.copy_(head.bias[order].clone())
     save_bundle(tmp_path / "shuffled", state, config | {"classes": shuffled})
-    answers, *_ = examination.collect(tmp_path / "shuffled", place[1])
-    assert answers.correct.mean() == 1 and answers.classes == shuffled
+    predictions, *_ = examination.collect(tmp_path / "shuffled", place[1])
+    assert predictions.correct.mean() == 1 and predictions.classes == shuffled
 
 
 def test_no_class_in_common_is_a_sentence_that_names_both(place, tmp_path):
     other = tiny_processed(tmp_path / "animals", ["cat", "cow", "dog", "hen"])
-    code, out, err = command("--bundle", place[0], "--processed", other)
+    code, out, err = command("--bundle", place[0], "--data", other)
     assert code == 2 and not out and len(err.strip().splitlines()) == 1
     for words in ("boat", "cat", "no class in common", str(place[0]), str(other)):
         assert words in err
@@ -165,18 +177,19 @@ def test_no_class_in_common_is_a_sentence_that_names_both(place, tmp_path):
 
 def test_shared_classes_are_evaluated_and_the_rest_is_named(place, tmp_path):
     mixed = tiny_processed(tmp_path / "mixed", ["boat", "bus", "fire_truck", "zeppelin"], each=4)
-    report = ev.evaluate(place[0], mixed, dest=tmp_path / "report", show_progress=False)
-    assert report["pictures"] == 12 and report["accuracy"] == 1
+    report = ev.evaluate(place[0], mixed, output=tmp_path / "report", quiet=True)
+    assert report["images"] == 12 and report["accuracy"] == 1
     notes = " ".join(report["notes"])
-    assert "zeppelin" in notes and "tractor" in notes and "not the processed set" not in notes
+    assert "zeppelin" in notes and "tractor" in notes and "another processed set" not in notes
     assert set(report["per_class"]["class"]) == {"boat", "bus", "fire_truck"}
     assert "zeppelin" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_another_processed_set_may_flatter_and_the_report_says_so(place, tmp_path):
-    other = tiny_processed(tmp_path / "other", content_hash="another")
-    report = ev.evaluate(place[0], other, dest=tmp_path / "report", show_progress=False)
-    assert any("may flatter" in note for note in report["notes"])
+def test_another_processed_set_may_give_too_high_an_accuracy_and_the_report_says_so():
+    config, data = {"classes": CLASSES, "data": {"content_hash": "one"}}, {"classes": CLASSES, "content_hash": "two"}
+    assert "may be too high" in " ".join(ev._notes(config, data, "test"))
+    assert ev._notes(config, data | {"content_hash": "one"}, "test") == []
+    assert "training images" in " ".join(ev._notes(config, data | {"content_hash": "one"}, "train"))
 
 
 # --- the report ----------------------------------------------------------------------------------------------------------
@@ -212,8 +225,8 @@ def test_the_page_holds_everything_and_the_tables_agree(report, place):
     saved = json.loads((folder / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     rows = pd.read_csv(folder / "predictions.csv")
     assert saved["accuracy"] == report["accuracy"] == rows.correct.mean() == 1
-    assert len(rows) == saved["pictures"] == 20 and rows.id.is_unique
-    assert (rows["true"] == rows["predicted"]).all() and rows["confidence"].between(0, 1).all()
+    assert len(rows) == saved["images"] == 20 and rows.id.is_unique
+    assert (rows["true_class"] == rows["predicted_class"]).all() and rows["confidence"].between(0, 1).all()
     assert pd.read_csv(folder / "per_class.csv")["class"].tolist() == [r["class"] for r in saved["per_class"]]
     assert np.trace(np.array(saved["confusion"]["counts"])) == 20
 
@@ -228,45 +241,78 @@ def test_charts_are_sound_svg(report):
 
 
 def test_names_that_look_like_html_are_only_names(tmp_path):
-    names = ["<b>boat", 'bus & "co"', "fire'truck", "tractor"]
+    names = ["<b>boat", 'bus & "co"', "fire'truck", "</style></svg><script>alert(1)</script>"]
     bundle = tiny_bundle(tmp_path / "<i>run", classes=names)
-    processed = tiny_processed(tmp_path / "processed", names)
-    report = ev.evaluate(bundle, processed, show_progress=False)
+    processed = tiny_processed(tmp_path / "processed", [name.replace("/", "\u2215") for name in names[:3]])
+    report = ev.evaluate(bundle, processed, quiet=True)
     page = (report["path"] / "index.html").read_text()
     assert "<b>boat" not in page and "<i>run" not in page and "&lt;i&gt;run" in page
-    assert "bus &amp; " in page
+    assert "bus &amp; " in page and "<script" not in page
+    for chart in re.findall(r"<svg.*?</svg>", page, re.S):
+        ET.fromstring(chart)
+    assert page.count("</style>") == 1 + sum(chart.count("</style>") for chart in re.findall(r"<svg.*?</svg>", page, re.S))
 
 
-def test_the_same_pictures_give_the_same_figures(place, report, tmp_path):
-    again = ev.evaluate(*place, dest=tmp_path / "again", show_progress=False)
-    for name in ("predictions.csv", "per_class.csv"):
-        assert (tmp_path / "again" / name).read_bytes() == (report["path"] / name).read_bytes()
-    assert again["robustness"].equals(report["robustness"])
-
-
-def test_a_report_replaces_a_report_and_nothing_else(place, tmp_path):
+def test_a_report_replaces_a_report_with_the_same_bytes_and_nothing_else(place, report, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years")
     with pytest.raises(VehicleError, match=r"chapter\.txt"):
-        ev.evaluate(*place, dest=tmp_path / "thesis", show_progress=False)
+        ev.evaluate(*place, output=tmp_path / "thesis", quiet=True)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
-    for _ in range(2):
-        ev.evaluate(*place, dest=tmp_path / "report", show_progress=False)
+    shutil.copytree(report["path"], tmp_path / "report")
+    (tmp_path / "report" / "per_class.csv").write_text("older")
+    again = ev.evaluate(*place, output=tmp_path / "report", quiet=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report", "thesis"]  # no leftovers beside them
+    for name in ("predictions.csv", "per_class.csv"):
+        assert (tmp_path / "report" / name).read_bytes() == (report["path"] / name).read_bytes()
+    assert again["robustness"].equals(report["robustness"])
+
+
+def test_a_report_is_read_back_whole(report, place):
+    read = read_report(place[0])
+    for name in ("accuracy", "interval", "macro_f1", "ece", "coverage", "selective_accuracy", "images", "run", "notes", "speed"):
+        assert read[name] == report[name], name
+    assert read["per_class"].astype(report["per_class"].dtypes).equals(report["per_class"])
+    pd.testing.assert_frame_equal(read["robustness"], report["robustness"])
+    assert np.trace(read["confusion"]["counts"]) == read["predictions"]["correct"].sum() == report["images"]
+
+
+BROKEN_REPORTS = ["", "{", "[]", "null", '"x"', "3", "[" * 100_000, "{}", '{"accuracy": NaN}']
+
+
+def test_a_report_that_is_not_whole_is_none(report, tmp_path):
+    saved = json.loads((report["path"] / "report.json").read_text())
+    (tmp_path / "report").mkdir()
+
+    def read(text):
+        (tmp_path / "report" / "report.json").write_text(text if isinstance(text, str) else json.dumps(text))
+        return read_report(tmp_path)
+
+    assert read_report(tmp_path) is None  # no report at all
+    assert read(saved)["predictions"] is None, "its table of predictions is missing"
+    for text in BROKEN_REPORTS:
+        assert read(text) is None, text[:20]
+    needed = ("accuracy", "interval", "macro_f1", "ece", "coverage", "selective_accuracy", "images", "run", "arch", "split", "created",
+              "notes", "speed", "per_class", "robustness", "confusion")  # fmt: skip
+    for name in needed:
+        assert read({k: v for k, v in saved.items() if k != name}) is None, f"without {name}"
+        for value in (None, "", 3.5, -1, True, [1], [{}], {}, {"a": 1}, float("nan")):
+            if value != "" or name not in ("run", "arch", "split", "created"):
+                assert read(saved | {name: value}) is None, f"{name}: {value!r}"
 
 
 MISTAKES = [
     (["--bundle", "nowhere"], "vehicle_nb.train"),
-    (["--processed", "nowhere"], "vehicle_preprocess"),
+    (["--data", "nowhere"], "vehicle_preprocess"),
     (["--split", "exam"], "train, val or test"),
-    (["--dest", "/proc/report"], "/proc"),
+    (["--output", "/proc/report"], "/proc"),
 ]
 
 
 @pytest.mark.parametrize(("argv", "words"), MISTAKES)
 def test_a_mistake_ends_in_one_sentence(place, argv, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    base = {"--bundle": str(place[0]), "--processed": str(place[1])} | dict([argv])
+    base = {"--bundle": str(place[0]), "--data": str(place[1])} | dict([argv])
     code, _, err = command(*[x for pair in base.items() for x in pair])
     last = err.strip().splitlines()[-1]
     assert code == 2 and words in last and last.startswith("vehicle_evaluate: ") and "Traceback" not in err
@@ -274,7 +320,7 @@ def test_a_mistake_ends_in_one_sentence(place, argv, words, tmp_path, monkeypatc
 
 
 def test_the_command_says_what_counts_and_what_comes_next(place):
-    code, out, _ = command("--bundle", place[0], "--processed", place[1])
+    code, out, _ = command("--bundle", place[0], "--data", place[1])
     assert code == 0 and "100.0 %" in out and "index.html" in out and "vehicle_app" in out
 
 
@@ -297,7 +343,7 @@ def test_the_heat_lies_where_the_answer_comes_from():
     xb = torch.full((2, 3, 32, 32), -0.5)
     xb[0, :, :8, :8] = 1  # light in the upper left corner of one picture
     xb[1, :, 24:, 16:24] = 1  # and at the lower edge of the other
-    heat = examination.where_it_looked(LightModel().eval(), xb, [1, 1])
+    heat = examination.grad_cam(LightModel().eval(), xb, [1, 1])
     assert heat.shape == (2, 32, 32) and heat.max((1, 2)) == pytest.approx([1, 1])
     assert heat[0, :8, :8].mean() > 0.7 and heat[0, 14:].max() < 0.01
     assert heat[1, 24:, 16:24].mean() > 0.7 and heat[1, :18].max() < 0.01
@@ -309,7 +355,7 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     xb = torch.rand(2, 3, 96, 96) * 2 - 1
     logits = model(xb).detach()
-    heat = examination.where_it_looked(model, xb, [0, 3])
+    heat = examination.grad_cam(model, xb, [0, 3])
     assert heat.shape == (2, 96, 96) and heat.min() >= 0 and heat.max() <= 1.0001
     assert torch.equal(model(xb).detach(), logits)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -317,37 +363,37 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
 
 
 def test_a_transformer_has_no_map_and_says_so():
-    assert examination.where_it_looked(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
+    assert examination.grad_cam(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(place):
     model, config, memory = load_bundle(place[0])
-    images = PackedSplit(place[1], "test").images
-    probs, scores = examination.predict_probs(model, images, config, memory=memory)
-    again, same = examination.predict_probs(model, images, config, batch_size=3, memory=memory)
+    images = PackedDataset(place[1], "test").images
+    probs, scores = examination.predict_probs(model, images, config, feature_bank=memory)
+    again, same = examination.predict_probs(model, images, config, batch_size=3, feature_bank=memory)
     assert len(probs) == len(images) == 20
     np.testing.assert_allclose(probs, again, atol=1e-5)
     np.testing.assert_allclose(scores, same, atol=1e-5)
-    logits = torch.cat([out for out, _ in judge_pictures(Judge(model), images, config["input_size"], batch_size=7)])
+    logits = torch.cat([out for out, _ in run_batches(OODDetector(model), images, config["input_size"], batch_size=7)])
     np.testing.assert_allclose((logits / config["temperature"]).softmax(1).numpy(), probs, atol=1e-5)
 
 
 def test_the_interval_of_a_bin_covers_honest_answers():
-    "Bars of the reliability diagram: of many bins of honest answers, nearly all hold the confidence that was claimed."
+    "Reliability diagram: the intervals of nearly all bins of a calibrated model hold their mean confidence."
     held = []
     for seed in range(20):
-        for row in metrics.reliability_table(random_answers(400, seed=seed)).itertuples():
-            low, high = metrics.wilson(round(row.accuracy * row.answers), row.answers)
+        for row in metrics.reliability_table(random_predictions(400, seed=seed)).itertuples():
+            low, high = metrics.wilson(round(row.accuracy * row.count), row.count)
             held.append(low <= row.confidence <= high)
     assert np.mean(held) > 0.9
 
 
 def test_rough_treatment_is_repeatable_and_hurts_the_colours(place):
-    answers, images, model, config = examination.collect(*place)
-    table = examination.robustness(model, config, images, answers.labels)
-    assert table.equals(examination.robustness(model, config, images, answers.labels))
-    assert (table["clean"] == 1).all() and table["kind"].tolist() == list(examination.ROUGH)
-    assert table.set_index("kind").loc["darkness", "rough"] < 1
+    predictions, images, model, config = examination.collect(*place)
+    table = examination.robustness(model, config, images, predictions.labels)
+    assert table.equals(examination.robustness(model, config, images, predictions.labels))
+    assert (table["clean"] == 1).all() and table["corruption"].tolist() == list(examination.CORRUPTIONS)
+    assert table.set_index("corruption").loc["darkness", "severity_3"] < 1
 
 
 def test_strangers_are_found_as_raw_pictures_are(tmp_path):
@@ -356,5 +402,5 @@ def test_strangers_are_found_as_raw_pictures_are(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (64, 64), "teal").save(path)
-    names, images = load_strangers(tmp_path, 32)
+    names, images = load_ood_images(tmp_path, 32)
     assert names == ["b.png", "a.png"] and images.shape == (2, 32, 32, 3)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,14 @@ from runs import free_port, same_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb.data import dataset as loading
-from vehicle_nb.data.augment import Augment, Mix, uniform
+from vehicle_nb.data.augment import Augment, CutMixUp, uniform
 from vehicle_nb.training.checkpoints import read_checkpoint
 from vehicle_nb.serving.predictor import Predictor
-from vehicle_nb.data.dataset import EpochSampler, OnDevice, PackedSplit, make_loader
-from vehicle_nb.models.cnn import load_bundle
-from vehicle_nb.training.config import Settings, complete
-from vehicle_nb.train import epochs_within, train
-from vehicle_nb.training.loop import Trainer, train_step
+from vehicle_nb.data.dataset import DistributedBatchSampler, DeviceLoader, PackedDataset, make_loader
+from vehicle_nb.models.bundle import load_bundle
+from vehicle_nb.training.config import TrainConfig, resolve_defaults
+from vehicle_nb.train import train
+from vehicle_nb.training.loop import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 GPU = torch.device("cuda", 0)
@@ -36,13 +35,13 @@ def processed(tmp_path_factory) -> Path:
 
 
 def trainer(processed: Path, path: Path, **options) -> Trainer:
-    settings = Settings(processed=str(processed), epochs=2, **{"input_size": 32, "batch_size": 8} | options)
-    return Trainer(complete(settings, GPU), path, Accelerator())
+    config = TrainConfig(data=str(processed), epochs=2, **{"input_size": 32, "batch_size": 8} | options)
+    return Trainer(resolve_defaults(config, GPU), path, Accelerator())
 
 
 OPTIONS = {
-    "plain": {}, "all": {"cutmix": 0.5, "mixup": 0.2, "clip": 1.0, "accumulate": 2, "balance": True, "weight_decay": 0.05},
-    "resnet": {"arch": "resnet18"}, "fixed": {"arch": "mobilenet_v2", "norms": "fixed", "frozen": 2},
+    "plain": {}, "all": {"cutmix": 0.5, "mixup": 0.2, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True, "weight_decay": 0.05},
+    "resnet": {"arch": "resnet18"}, "fixed": {"arch": "mobilenet_v2", "freeze_bn": True, "freeze_groups": 2},
 }  # fmt: skip
 
 
@@ -50,13 +49,13 @@ OPTIONS = {
 def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options):
     run = trainer(processed, tmp_path, **options)
     run.train_mode()
-    assert isinstance(run.loaders["train"], OnDevice), "so small a set lies on the device"
+    assert isinstance(run.loaders["train"], DeviceLoader), "so small a set lies on the device"
     batches = iter(run.loaders["train"])
     for _ in range(2):
-        train_step(run, next(batches), 8)  # the first ones make what the others use
+        run.train_step(next(batches), 8)  # the first ones make what the others use
     torch.cuda.set_sync_debug_mode("error")  # whatever waits raises an error
     try:
-        sums = train_step(run, next(batches), 8)
+        sums = run.train_step(next(batches), 8)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     loss, _, seen = sums.tolist()
@@ -67,30 +66,30 @@ def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options):
 @pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v2"])
 def test_same_seed_gives_the_same_run(processed, tmp_path, arch, precision):
     for name in ("one", "other"):
-        train(str(processed), models=str(tmp_path), run_name=name, arch=arch, precision=precision, epochs=3, **QUICK)
+        train(data=str(processed), output=str(tmp_path), run_name=name, arch=arch, precision=precision, epochs=3, **QUICK)
     same_run(tmp_path / "one", tmp_path / "other")
 
 
 def test_batches_from_the_device_are_those_from_the_disk(processed, monkeypatch):
-    dataset = PackedSplit(processed, "train")
+    dataset = PackedDataset(processed, "train")
     near = make_loader(dataset, 8, shuffle=True, device=GPU)
-    monkeypatch.setattr(loading, "fits", lambda *_: False)
+    monkeypatch.setattr(loading, "fits_on_device", lambda *_: False)
     far = make_loader(dataset, 8, shuffle=True, device=GPU)
-    assert isinstance(near, OnDevice) and not isinstance(far, OnDevice)
+    assert isinstance(near, DeviceLoader) and not isinstance(far, DeviceLoader)
     for ours, theirs in zip(near, far, strict=True):
         assert all(a.is_cuda and b.is_pinned() and torch.equal(a.cpu(), b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_share_without_pictures_is_a_batch_without_pictures(processed):
-    dataset = PackedSplit(processed, "train")
-    idle = [len(images) for images, _, _ in OnDevice(dataset, EpochSampler(len(dataset), 2, rank=3, world_size=4), GPU)]
+    dataset = PackedDataset(processed, "train")
+    idle = [len(images) for images, _, _ in DeviceLoader(dataset, DistributedBatchSampler(len(dataset), 2, rank=3, world_size=4), GPU)]
     assert set(idle) == {0}
 
 
 def test_pictures_that_do_not_fit_train_the_same_network(processed, tmp_path, monkeypatch):
-    train(str(processed), models=str(tmp_path), run_name="near", epochs=2, **QUICK)
-    monkeypatch.setattr(loading, "fits", lambda *_: False)
-    train(str(processed), models=str(tmp_path), run_name="far", epochs=2, **QUICK)
+    train(data=str(processed), output=str(tmp_path), run_name="near", epochs=2, **QUICK)
+    monkeypatch.setattr(loading, "fits_on_device", lambda *_: False)
+    train(data=str(processed), output=str(tmp_path), run_name="far", epochs=2, **QUICK)
     same_run(tmp_path / "near", tmp_path / "far")
 
 
@@ -101,14 +100,14 @@ def test_chance_and_augmentation_are_those_of_the_cpu():
     for size in (None, 64):
         here, there = (Augment(size)(images.to(d), index.to(d)).cpu() for d in ("cpu", GPU))
         assert (here - there).abs().mean() < 0.004, "half a step of a byte"
-    mix, grey = Mix(4, cutmix=0.5, mixup=0.5), index[:, None, None, None] * torch.ones(50, 3, 8, 8)
+    mix, grey = CutMixUp(4, cutmix=0.5, mixup=0.5), index[:, None, None, None] * torch.ones(50, 3, 8, 8)
     here, there = (mix(grey.to(d), (index % 4).to(d), index.to(d)) for d in ("cpu", GPU))
     for a, b in zip(here, there, strict=True):
         torch.testing.assert_close(a, b.cpu(), rtol=1e-4, atol=1e-4)
 
 
 def test_one_process_by_nccl_is_the_run_without_it(processed, tmp_path):
-    options = f"--processed {processed} --models {tmp_path} --epochs 2 --input_size 32 --batch_size 8"
+    options = f"--data {processed} --output {tmp_path} --epochs 2 --input_size 32 --batch_size 8"
     launcher = "accelerate.commands.launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
     starts = {
         "alone": "vehicle_nb.train", "launched": f"{launcher} -m vehicle_nb.train",
@@ -126,7 +125,7 @@ def test_one_process_by_nccl_is_the_run_without_it(processed, tmp_path):
 
 def test_more_processes_than_gpus_are_refused_in_one_sentence(tmp_path):
     many = torch.cuda.device_count() + 1
-    options = f"--models {tmp_path}"
+    options = f"--output {tmp_path}"
     terminal = f"vehicle_nb.distributed --rank 0 --world_size {many} {options}"
     launched = f"torch.distributed.run --standalone --nproc_per_node {many} -m vehicle_nb.train {options}"
     for command in (terminal, launched):
@@ -136,7 +135,7 @@ def test_more_processes_than_gpus_are_refused_in_one_sentence(tmp_path):
 
 
 def test_a_compiled_run_leaves_a_plain_bundle(processed, tmp_path):
-    metrics = train(str(processed), models=str(tmp_path), run_name="c", epochs=1, compile=True, **QUICK)
+    metrics = train(data=str(processed), output=str(tmp_path), run_name="c", epochs=1, compile=True, **QUICK)
     model, *_ = load_bundle(tmp_path / "c")
     names = [*model.state_dict(), *read_checkpoint(tmp_path / "c")["model"]]
     assert metrics["epoch"] == 1 and not any("_orig_mod" in name for name in names)
@@ -144,8 +143,7 @@ def test_a_compiled_run_leaves_a_plain_bundle(processed, tmp_path):
 
 def test_minutes_are_planned_on_a_gpu_too(processed, tmp_path):
     run = trainer(processed, tmp_path)
-    run.settings = replace(run.settings, minutes=1.0)
-    assert epochs_within(run) > 0
+    assert run.epochs_within(1.0) > 0
 
 
 def test_the_answer_does_not_depend_on_the_device(tmp_path):

@@ -15,10 +15,9 @@ from zipfile import ZipFile
 import pytest
 from conftest import ROOT, copy_repository, read_settings, source_files
 from test_docs import load_tool
-from tiny import tiny_processed
 
 pytest.importorskip("pip", reason="pip is not installed here: installing was not tried")
-TRAIN = "--epochs 1 --input_size 32 --batch_size 8 --threads 1 --precision fp32 --quiet"
+TRAIN = "--epochs 1 --input_size 32 --batch_size 8 --num_threads 1 --precision fp32 --quiet"
 KERNEL = """
 import nbformat, sys
 from nbclient import NotebookClient
@@ -60,7 +59,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
     "The folder above a clone that is in use and was installed from there, the clone, its notebooks, and another folder."
     above = tmp_path_factory.mktemp("above")
     clone = copy_repository(above / "vehicle_nb")
-    for name in ("data/raw/bus", "models/run", "models/data"):  # what the commands leave there, and they name no module
+    for name in ("data/raw/bus", "models/run", "models/data"):  # what the commands leave there: none of them is a module
         (clone / name).mkdir(parents=True)
     (above / "elsewhere").mkdir()
     install(empty_environment(above / "venv"), "-e", "vehicle_nb", cwd=above)
@@ -73,10 +72,10 @@ def python_of(places) -> Path:
 
 @pytest.mark.parametrize("place", ["above", "clone", "nbs", "elsewhere"])
 def test_the_package_is_found_wherever_one_stands(place, places):
-    "Not the clone itself, which has the same name and, once it is used, folders named as modules."
-    python, here = python_of(places), places[place]
-    code = "import vehicle_nb.data.sources as data, vehicle_nb; print(vehicle_nb.__version__ and data.__file__)"
-    wanted = str(places["clone"] / "vehicle_nb" / "data.py")
+    "Not the clone itself, which has the same name, nor its folders `data` and `models`, which have the names of subpackages."
+    python, here, package = python_of(places), places[place], places["clone"] / "vehicle_nb"
+    code = "import importlib.util as i, vehicle_nb.data.sources as one; print(one.__file__, i.find_spec('vehicle_nb.models.bundle').origin)"
+    wanted = f"{package / 'data' / 'sources.py'} {package / 'models' / 'bundle.py'}"
     assert run(python, "-c", code, cwd=here).strip() == wanted
     assert "usage: vehicle_data" in run(python, "-m", "vehicle_nb.data.sources", "--help", cwd=here)
     assert "usage: vehicle_data" in run(python.parent / "vehicle_data", "--help", cwd=here)
@@ -86,27 +85,11 @@ def test_the_package_is_found_wherever_one_stands(place, places):
         assert "usage: vehicle_data" in run(*launch, cwd=here)
 
 
-def test_training_from_the_folder_above(places):
+def test_training_from_the_folder_above(places, processed_set):
     "As in Colab: clone, `pip install -e vehicle_nb`, run. The epoch was computed and then lost."
-    processed = tiny_processed(places["above"] / "processed", each=4)
     launch = [python_of(places), "-m", "accelerate.commands.launch", "-m", "vehicle_nb.train"]
-    run(*launch, "--processed", processed, "--models", "models", "--run_name", "first", *TRAIN.split(), cwd=places["above"])
+    run(*launch, "--data", processed_set, "--output", "models", "--run_name", "first", *TRAIN.split(), cwd=places["above"])
     assert (places["above"] / "models" / "first" / "model.safetensors").is_file()
-
-
-def test_subpackages_may_be_named_as_folders_of_the_clone(places):
-    "A package `vehicle_nb/models/` is found although the clone, and the folder one stands in, have a folder of that name."
-    subpackage = places["clone"] / "vehicle_nb" / "models"
-    subpackage.mkdir()
-    try:
-        (subpackage / "__init__.py").touch()
-        (subpackage / "run.py").write_text("print(__name__, __file__)\n", encoding="utf-8")
-        for here in places.values():
-            wanted = f"{subpackage / 'run.py'}\n"
-            assert run(python_of(places), "-c", "import vehicle_nb.models.run", cwd=here) == f"vehicle_nb.models.run {wanted}"
-            assert run(python_of(places), "-m", "vehicle_nb.models.run", cwd=here) == f"__main__ {wanted}"
-    finally:
-        shutil.rmtree(subpackage)
 
 
 def test_the_cell_for_colab_finds_the_package_at_once(tmp_path):
@@ -169,7 +152,7 @@ def test_the_page_on_pypi_leads_somewhere(wheel):
             assert (ROOT / found[2]).is_file(), f"{target} is not in the repository"
             assert (found[1] == "raw") == found[2].endswith((".webp", ".svg")), f"{target}: a picture, or a page?"
             own.append(found[2])
-    assert {"nbs/images/road.svg", "nbs/00_data.ipynb", "CONTRIBUTING.md", "LICENSE"} <= set(own)
+    assert {"nbs/images/road.svg", "nbs/1_data/01_sources.ipynb", "CONTRIBUTING.md", "LICENSE"} <= set(own)
     assert metadata["Requires-Python"] == f">={told['min_python']}"
     versions = [f"Programming Language :: Python :: {version}" for version in told["python_versions"].split()]
     assert [line for line in metadata.get_all("Classifier") if re.search(r"Python :: 3\.", line)] == versions

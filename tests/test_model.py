@@ -1,6 +1,9 @@
 """Weights that others have made: under the names and in the wrappings of their files, and never half of them in silence."""
 
 import re
+import subprocess
+import sys
+import threading
 from argparse import Namespace
 from collections import OrderedDict
 from copy import copy
@@ -13,8 +16,10 @@ from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import normalize
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.cnn import ShapesOnly, create_model, load_weights
+from vehicle_nb.features import find_head, load_backbone, load_weights, split_head
+from vehicle_nb.models.bundle import ShapesOnly, save_bundle
+from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.finetune import NUM_GROUPS, bn_pairs, fold_bn, freeze_bn, layer_groups, param_groups, train_head
 
 EXTRA = {"googlenet": {"aux_logits": True, "init_weights": False}, "inception_v3": {"aux_logits": True, "init_weights": False}}
 
@@ -51,14 +56,14 @@ def test_a_download_answers_as_it_does_in_torchvision(arch, tmp_path, monkeypatc
     xb = torch.rand(1, 3, side, side)
     with torch.inference_mode():
         expected = theirs(normalize(xb, looks.mean, looks.std))
-        for weights in ("torchvision", tmp_path / "file.pth"):
+        for weights in ("pretrained", tmp_path / "file.pth"):
             found = create_model(arch, 1000, weights).eval()(xb * 2 - 1)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     assert expected.std() > 1e-6, "an answer that is always the same would prove nothing"
 
 
 def test_torchvision_renames_tensors_nowhere_else():
-    "Where it learns to, `vehicle_nb.models.cnn._RENAMED` must learn it as well."
+    "Where it learns to, `vehicle_nb.features._RENAMED` must learn it as well."
     renaming = set()
     for arch in torchvision.models.list_models(module=torchvision.models):
         module = __import__(torchvision.models.get_model_builder(arch).__module__, fromlist=["_"])
@@ -136,7 +141,7 @@ def test_every_tensor_of_a_file_arrives_however_it_is_wrapped(resnet, how, kind,
 def test_our_own_bundle_is_a_file_of_weights(tmp_path):
     for arch in ("vehicle_cnn", "resnet18"):
         trained = create_model(arch, 4)
-        save_bundle(tmp_path / arch, trained, {"arch": arch, "classes": list("abcd")}, memory=torch.zeros(3, 5))
+        save_bundle(tmp_path / arch, trained, {"arch": arch, "classes": list("abcd")}, feature_bank=torch.zeros(3, 5))
         again = create_model(arch, 4, tmp_path / arch / "model.safetensors")
         assert all(torch.equal(value, again.state_dict()[name]) for name, value in trained.state_dict().items())
 
@@ -163,7 +168,7 @@ def test_one_tensor_that_does_not_fit_is_enough(resnet, change, tmp_path):
     if change != "lost":
         known[name] = value[..., :1] if change == "shape" else value.to(torch.int8)
     torch.save(known, tmp_path / "odd.pth")
-    with pytest.raises(VehicleError, match=f"1 of 122 tensors are missing or of another shape, {name} for one"):
+    with pytest.raises(VehicleError, match=f"1 of 122 tensors are missing or have another shape, for example {name}"):
         create_model("resnet18", 3, tmp_path / "odd.pth")
 
 
@@ -174,5 +179,205 @@ NOTHING = [b"", b"no weights", {"a": 1}, [torch.ones(3)], {"state_dict": {}}, to
 def test_what_holds_no_weights_says_how_to_write_them(content, tmp_path):
     path = tmp_path / "thing.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content() if callable(content) else content, path)
-    with pytest.raises(VehicleError, match=r"is no file of weights \(\w+\)[^\n]*torch.save\(model.state_dict\(\), FILE\)"):
+    with pytest.raises(VehicleError, match=r"is not a weights file \(\w+\)[^\n]*torch.save\(model.state_dict\(\), FILE\)"):
         create_model("resnet18", 3, path)
+
+
+# --- one vocabulary of weights -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, "", "none"])
+def test_no_weights_means_random_weights(weights):
+    torch.manual_seed(0)
+    one = create_model("resnet18", 3, weights)
+    torch.manual_seed(0)
+    assert torch.equal(one[1].conv1.weight, create_model("resnet18", 3)[1].conv1.weight)
+
+
+def test_a_weights_file_that_is_missing_is_named():
+    for make in (lambda: create_model("vehicle_cnn", 3, "no/such.pth"), lambda: create_model("resnet18", 3, "no/such.pth"),
+                 lambda: load_backbone("no/such.pth")):  # fmt: skip
+        with pytest.raises(VehicleError, match=r"no weights file no/such.pth.*--weights pretrained"):
+            make()
+    with pytest.raises(VehicleError, match="no pretrained weights for vehicle_cnn"):
+        create_model("vehicle_cnn", 3, "pretrained")
+
+
+# --- backbone and head ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v3_small", "densenet121", "googlenet"])
+def test_features_are_what_the_head_receives(arch):
+    "Checked against a hook on the head; the backbone shares the weights, also when they change later."
+    model = create_model(arch, 5).eval()
+    backbone, head = split_head(model)
+    caught, xb = [], torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        with head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0])):
+            logits = model(xb)
+        torch.testing.assert_close(backbone(xb), caught[0])
+        torch.testing.assert_close(head(backbone(xb)), logits)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.99)
+        torch.testing.assert_close(head(backbone(xb)), model(xb))
+    assert find_head(model) is head and isinstance(head, torch.nn.Linear), "the model itself stays whole"
+
+
+def test_a_network_that_ends_in_a_convolution_has_features_too():
+    model = create_model("squeezenet1_1", 5).eval()
+    backbone, head = split_head(model)
+    xb = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(xb), model[1].features(model[0](xb)).mean((2, 3)))
+    assert head is None
+
+
+# --- layer groups --------------------------------------------------------------------------------------------------------
+
+GROUPED = ["vehicle_cnn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5", "regnet_y_400mf",
+           "squeezenet1_1", "googlenet", "densenet121", "convnext_tiny", "swin_t", "vit_b_32"]  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", GROUPED)
+def test_layer_groups_are_cut_between_layers_in_forward_order(arch):
+    model = create_model(arch, 5).eval()
+    groups = layer_groups(model)
+    where = {id(weight): i for i, group in enumerate(groups) for weight in group}
+    assert len(groups) == NUM_GROUPS and all(groups)
+    assert sum(map(len, groups)) == len(where) == len(list(model.parameters())), "each parameter is in one group"
+    for name, module in model.named_modules():
+        attention = isinstance(module, torch.nn.MultiheadAttention)
+        assert len({where[id(weight)] for weight in module.parameters(recurse=attention)}) <= 1, f"{name} is in two groups"
+    for conv, norm in bn_pairs(model):
+        assert where[id(model.get_submodule(conv).weight)] == where[id(model.get_submodule(norm).bias)], norm
+    order = []
+    for module in model.modules():
+        if not any(module.children()):
+            module.register_forward_hook(lambda module, *_: order.extend(where[id(w)] for w in module.parameters(recurse=False)))
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 224, 224))
+    assert order == sorted(order) and set(order) == set(range(NUM_GROUPS)), "the groups follow each other as the layers do"
+
+
+def test_learning_rates_grow_from_group_to_group():
+    model = create_model("mobilenet_v2", 5)
+    rate = {id(w): g["lr"] for g in param_groups(model, 1.0, 0.05, backbone_lr_mult=1e-4) for w in g["params"]}
+    for i, group in enumerate(layer_groups(model)):
+        assert [rate[id(weight)] for weight in group] == pytest.approx([10.0 ** (i - 4)] * len(group))
+    decay = {id(w): g["weight_decay"] for g in param_groups(model, 1.0, 0.05) for w in g["params"]}
+    assert all(decay[id(weight)] == (0.05 if weight.dim() > 1 else 0) for weight in model.parameters())
+    assert {g["lr"] for g in param_groups(model, 1.0)} == {1.0}
+
+
+@pytest.mark.parametrize("arch, folded", [("mobilenet_v2", False), ("mobilenet_v2", True), ("densenet121", False), ("vehicle_cnn", True)])
+def test_what_is_frozen_stands_still_and_the_rest_moves(arch, folded):
+    "Weights, scales, shifts and statistics of batch normalisation: nothing of a frozen group changes while the model trains."
+    torch.manual_seed(0)
+    model = create_model(arch, 3)
+    groups = param_groups(model, lr=0.01, freeze_groups=2)
+    if folded:
+        fold_bn(model)
+    frozen = {id(weight) for group in layer_groups(model)[:2] for weight in group}
+    owners = {name: module for name, module in model.named_modules() if [*module.parameters(recurse=False)]}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(groups)
+    for _ in range(2):
+        freeze_bn(model.train(), frozen_only=True)
+        torch.nn.functional.cross_entropy(model(torch.rand(4, 3, 64, 64)), torch.tensor([0, 1, 2, 0])).backward()
+        optimizer.step()
+    still, moved = set(), set()
+    for name, module in owners.items():
+        same = all(torch.equal(value, before[f"{name}.{key}"]) for key, value in module.state_dict().items())
+        (still if same else moved).add(id(next(module.parameters())) in frozen)
+    assert still == {True} and moved == {False}
+
+
+def test_frozen_statistics_everywhere_on_request():
+    model = create_model("resnet18", 3).train()
+    before = [buffer.clone() for buffer in model.buffers()]
+    freeze_bn(model)
+    model(torch.rand(4, 3, 64, 64))
+    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), before, strict=True)) and model.training
+
+
+# --- folding -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v2", "densenet121", "squeezenet1_1"])
+@pytest.mark.parametrize("trained_folded", [False, True])
+def test_folding_changes_no_output(arch, trained_folded):
+    torch.manual_seed(0)
+    model = create_model(arch, 5)
+    xb = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        model(xb)  # in training mode, so that the norms have statistics of their own
+        expected = model.eval()(xb)
+        if trained_folded:
+            fold_bn(model)
+            torch.testing.assert_close(model(xb), expected, rtol=1e-4, atol=1e-4)
+            backbone, head = split_head(model)
+            if head is not None:
+                torch.testing.assert_close(head(backbone(xb)), expected, rtol=1e-4, atol=1e-4)
+        folded = fold_bn(model, inference=True)
+        torch.testing.assert_close(folded(xb), expected, rtol=1e-4, atol=1e-4)
+    left = sum(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert left == sum(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules()) - len(bn_pairs(model))
+    assert not left or arch == "densenet121", "only its norms that stand before a convolution cannot be folded"
+    assert bool(bn_pairs(model)) == (arch != "squeezenet1_1"), "it has none to fold"
+
+
+def test_a_network_that_cannot_be_read_as_a_graph_stays_as_it_is():
+    class Wilful(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.norm(x) if x.sum() > 0 else x
+
+    model = Wilful().eval()
+    assert fold_bn(model, inference=True) is model and fold_bn(model) is model
+
+
+# --- a linear probe ------------------------------------------------------------------------------------------------------
+
+
+def test_a_head_learns_what_its_features_tell_and_nothing_else_moves():
+    torch.manual_seed(0)
+    labels = torch.arange(4).repeat(50)
+    features = torch.nn.functional.one_hot(labels, 16).float() + 0.1 * torch.randn(200, 16)
+    head = torch.nn.Linear(16, 4)
+    wrong = (head(features).argmax(1) != labels).float().mean()
+    train_head(head, features, labels)
+    assert wrong > 0.3 and (head(features).argmax(1) == labels).all() and not features.requires_grad
+
+
+def test_a_network_can_be_read_as_a_graph_while_others_run():
+    "FX patches the call of every module in the process: a prediction in another thread must not notice."
+    running, xb = create_model("resnet18", 3).eval(), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = running(xb)
+    stop, wrong = threading.Event(), []
+
+    def run():
+        while not stop.is_set():
+            try:
+                with torch.inference_mode():
+                    wrong.extend([] if torch.allclose(running(xb), expected, atol=1e-5) else ["another output"])
+            except Exception as error:
+                wrong.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    pairs = [len(bn_pairs(create_model("mobilenet_v2", 3))) for _ in range(4)]
+    stop.set()
+    thread.join()
+    assert not wrong and set(pairs) == {52}
+
+
+def test_our_own_network_needs_no_torchvision():
+    "It takes more than a second of the start of each command."
+    code = "import sys, vehicle_nb.models.bundle, vehicle_nb.models.finetune, vehicle_nb.models.cnn as m; m.create_model(); "
+    code += "sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

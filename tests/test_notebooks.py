@@ -1,19 +1,21 @@
 """Every notebook is a test of its own name: it runs from top to bottom in a real Jupyter kernel.
 
-It runs in a copy of the repository, so that the working tree stays as it is, and fails when a cell fails, when it
-takes too long, when it leaves files behind in the copy, or when the outputs saved in it are not those of a whole run.
+It runs once, in a copy of the repository, so that the working tree stays as it is, and fails when a cell fails, when it
+takes too long, when it changes the copy, or when the outputs saved in it are not those of a whole run.
 Cells marked `#| eval: false`, or with one of the `tst_flags` of settings.ini, are left out; `pytest --flags "slow cuda"`
 runs the flagged ones too.
 """
 
 import os
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, copy_repository, read_settings
+from conftest import NOTEBOOKS, ROOT, copy_repository, page_of, read_settings
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbdev.process import extract_directives
@@ -44,7 +46,7 @@ def where(path: Path, nb, index: int) -> str:
     for cell in nb.cells[: index + 1]:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"(?m)^#+ +(.+)$", cell.source) or [heading])[-1]
-    return f"nbs/{path.name}, cell {index} (id {nb.cells[index].id}), under the heading {heading!r}"
+    return f"{path.name}, cell {index} (id {nb.cells[index].id}), under the heading {heading!r}"
 
 
 def assert_check_fails(client: NotebookClient, nb, path: Path, solution: int):
@@ -95,32 +97,70 @@ def run_notebook(path: Path, flags: set[str]) -> list[tuple[int, set[str], set[s
     return ran
 
 
-def litter(root: Path) -> set[str]:
-    "The files in the copy, less what Python and its tools keep for themselves."
+def contents(root: Path) -> dict[str, tuple[int, int]]:
+    "Size and time of each file in the copy, less what Python and its tools keep for themselves."
     own = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache"}
-    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and not own & set(p.parts)}
+    files = [path for path in root.rglob("*") if path.is_file() and not own & set(path.parts)]
+    return {path.relative_to(root).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def mend(root: Path, before: dict) -> list[str]:
+    "Make the copy what it was `before`; returns the files that were new, changed or gone."
+    now = contents(root)
+    wrong = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+    for name in wrong:
+        (root / name).unlink(missing_ok=True)
+        if name in before:
+            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+    return wrong
+
+
+@pytest.fixture(scope="session")
+def copy(tmp_path_factory) -> Path:
+    "The copy of the repository in which one notebook runs after the other."
+    return copy_repository(tmp_path_factory.mktemp("notebooks") / "repo")
+
+
+# The longest first (see `pytest_collection_modifyitems`): a long one that starts last would leave the other cores idle.
+LONGEST = ["17_own_images", "10_distributed", "09b_command", "11_evaluate", "11b_explain", "06_cnn", "14_predictor", "13_ood", "08_recipe"]
+IN_TURN = sorted(NOTEBOOKS, key=lambda path: LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.mark.timeout(LIMIT + 60)
-@pytest.mark.parametrize("notebook", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
-def test_notebook(notebook, tmp_path, monkeypatch, request):
-    copy = copy_repository(tmp_path / "repo")
+@pytest.mark.parametrize("notebook", [pytest.param(path, id=page_of(path)) for path in IN_TURN])
+def test_notebook(notebook, copy, tmp_path, monkeypatch, request):
     # The kernel is this very Python, whatever kernels and start-up files the user keeps at home,
     # and imports the package from the copy.
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")])))
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     # `import streamlit` puts MPLBACKEND=Agg into this process; a kernel that inherits it would show no plot.
     monkeypatch.delenv("MPLBACKEND", raising=False)
     flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
-    before = litter(copy)
-    path = copy / "nbs" / notebook.name
-    ran = run_notebook(path, flags)
-    assert not (left := sorted(litter(copy) - before)), f"nbs/{notebook.name} left files in the repository: {left[:9]}"
+    before = contents(copy)
+    path = copy / notebook.relative_to(ROOT)
+    try:
+        ran = run_notebook(path, flags)
+    finally:
+        changed = mend(copy, before)
+    assert not changed, f"{notebook.name} changed the repository: {changed[:9]}"
     nb = nbformat.read(path, as_version=4)
     stale = [where(path, nb, i) for i, saved, gave in ran if saved != gave]
     assert not stale, "saved with other outputs than it gives; run the notebook whole and save it:\n" + "\n".join(stale)
+
+
+def test_no_notebook_is_missed():
+    "All that git knows of, in whatever folder; and those that say which module they make have made it, and no others."
+    listed = subprocess.run(["git", "ls-files", "nbs/*.ipynb"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0 and listed.stdout:
+        assert {path.relative_to(ROOT).as_posix() for path in NOTEBOOKS} >= set(listed.stdout.split())
+    assert len(IN_TURN) == len(NOTEBOOKS) > 30 and {path.stem for path in NOTEBOOKS} >= set(LONGEST)
+    names = [re.search(r"(?m)^#\| *default_exp +(\S+)", cell.source) for path in NOTEBOOKS
+             for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]  # fmt: skip
+    made = [f"{found[1].replace('.', '/')}.py" for found in names if found]
+    there = [path.relative_to(ROOT / "vehicle_nb").as_posix() for path in (ROOT / "vehicle_nb").rglob("*.py")
+             if path.name != "_modidx.py" and path.read_text(encoding="utf-8").count("# AUTOGENERATED!")]  # fmt: skip
+    assert sorted(made) == sorted(there)
 
 
 # --- the test itself is tested ----------------------------------------------------------------------------------------
@@ -147,7 +187,7 @@ def test_a_failure_names_notebook_and_cell(source, expected, tmp_path, monkeypat
     with pytest.raises(pytest.fail.Exception) as failure:
         run_notebook(path, set())
     message = str(failure.value)
-    assert re.match(r"nbs/99_bad\.ipynb, cell 2 \(id \w+\), under the heading 'A heading'", message)
+    assert re.match(r"99_bad\.ipynb, cell 2 \(id \w+\), under the heading 'A heading'", message)
     assert re.search(expected, message, re.DOTALL), message
     assert "\x1b" not in message
 
@@ -167,3 +207,16 @@ def test_marked_cells_are_left_out(tmp_path):
     assert run_notebook(path, {"slow", "cuda"}) == [(5, set(), {"display"})]
     with pytest.raises(pytest.fail.Exception, match=r"cell 3 .*failed"):
         run_notebook(path, {"cuda"})
+
+
+def test_what_a_notebook_changes_is_seen_and_mended(tmp_path):
+    for name in ("ruff.toml", "LICENSE", "CONTRIBUTING.md"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    before = contents(tmp_path)
+    assert not mend(tmp_path, before)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "left.txt").touch()
+    (tmp_path / "ruff.toml").write_text("other")
+    (tmp_path / "LICENSE").unlink()
+    assert mend(tmp_path, before) == ["LICENSE", "new/left.txt", "ruff.toml"]
+    assert contents(tmp_path) == before and not mend(tmp_path, before)

@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hostile import USED, encode, make_hostile, picture
+from hostile import USED, encode, make_hostile, random_image
 from PIL import Image
 
 from vehicle_nb.data import preprocess as preprocessing
-from vehicle_nb.core import VehicleError, only_one
+from vehicle_nb.core import VehicleError
+from vehicle_nb.files import file_lock
 from vehicle_nb.data.explore import explore
 from vehicle_nb.serving.image_input import load_image
-from vehicle_nb.data.preprocess import fit_image, preprocess
+from vehicle_nb.data.preprocess import letterbox, preprocess
 from vehicle_nb.data.split import assign_splits, split_groups
 
 SPLITS = ("train", "val", "test")
@@ -34,11 +35,11 @@ def tree(path: Path) -> dict[str, bytes]:
 
 
 def make_raw(path: Path, classes=("bus", "car"), count: int = 10, size=(160, 120)) -> Path:
-    "A small raw folder of good pictures, all different."
+    "A small raw folder of good images, all different."
     for number, name in enumerate(classes):
         (path / name).mkdir(parents=True)
         for i in range(count):
-            (path / name / f"{i}.jpg").write_bytes(encode(picture(10_000 + 1000 * number + i, size)))
+            (path / name / f"{i}.jpg").write_bytes(encode(random_image(10_000 + 1000 * number + i, size)))
     return path
 
 
@@ -82,7 +83,7 @@ def test_splits_are_stratified_and_groups_stay_whole(seed):
     assert (rows.groupby("group")["split"].nunique() == 1).all()
     for _, mine in rows.groupby("class"):
         for name, share in (("train", 1 - val - test), ("val", val), ("test", test)):
-            assert abs((mine["split"] == name).sum() - share * len(mine)) <= 1.5  # one picture, and what rounding takes
+            assert abs((mine["split"] == name).sum() - share * len(mine)) <= 1.5  # one image, and what rounding takes
 
 
 def test_the_order_of_rows_does_not_matter_but_the_seed_does():
@@ -129,13 +130,13 @@ def test_a_group_of_two_classes_lies_in_one_split():
         assert Counter(splits[start : start + 20]) == {"train": 14, "val": 3, "test": 3}
 
 
-# -- pictures
+# -- images
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (224, 224), (50, 40), (1, 5000), (5000, 1), (1, 1), (2000, 1999)])
-def test_the_whole_picture_in_the_middle_of_grey(size):
+def test_the_whole_image_in_the_middle_of_grey(size):
     img = Image.new("RGB", size, (200, 30, 30))
-    got = np.asarray(fit_image(img)).astype(int)
+    got = np.asarray(letterbox(img)).astype(int)
     assert got.shape == (224, 224, 3)
     grey = (got == 128).all(-1)
     red = (np.abs(got - (200, 30, 30)) < 3).all(-1)
@@ -156,14 +157,14 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     raw = make_raw(folder / "raw")
     expected = make_hostile(raw / "bus")
-    (raw / "stray.jpg").write_bytes(encode(picture(500)))
-    (raw / "car" / "same-1.jpg").write_bytes(encode(picture(501)))
-    (raw / "car" / "same-2.jpg").write_bytes(encode(picture(501)))
-    (raw / "car" / "both.jpg").write_bytes(encode(picture(502)))
-    (raw / "bus" / "both.jpg").write_bytes(encode(picture(502)))
-    expected["both.jpg"] = "same picture under two classes"
+    (raw / "stray.jpg").write_bytes(encode(random_image(500)))
+    (raw / "car" / "same-1.jpg").write_bytes(encode(random_image(501)))
+    (raw / "car" / "same-2.jpg").write_bytes(encode(random_image(501)))
+    (raw / "car" / "both.jpg").write_bytes(encode(random_image(502)))
+    (raw / "bus" / "both.jpg").write_bytes(encode(random_image(502)))
+    expected["both.jpg"] = "same image under two classes"
     process = subprocess.Popen(
-        arguments(raw, "--dest", folder / "processed", "--workers", 4),
+        arguments(raw, "--output", folder / "processed", "--workers", 4),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     peak = [0]
@@ -209,10 +210,10 @@ def test_hostile_files_are_used_or_set_aside_with_the_reason(hostile):
                 img.load()
         else:
             assert row["reason"].startswith(outcome) and row["split"] == "", (name, row["reason"])
-    assert rows.loc["stray.jpg", "reason"] == "lies outside the class folders"
+    assert rows.loc["stray.jpg", "reason"] == "outside the class folders"
     assert rows.loc["car/same-2.jpg", "reason"].startswith("exact duplicate")
     assert rows.loc["car/same-1.jpg", "reason"] == ""
-    assert rows.loc["car/both.jpg", "reason"].startswith("same picture under two classes")
+    assert rows.loc["car/both.jpg", "reason"].startswith("same image under two classes")
 
 
 def test_hostile_files_take_little_memory(hostile):
@@ -225,7 +226,7 @@ def test_grey_of_few_bits_in_files_of_16_keeps_its_light(bits, tmp_path, capsys)
     for seed in range(12):
         name = f"{'healthy' if seed % 2 else 'ill'}/{seed}.png"
         (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
-        originals[name] = np.asarray(picture(seed, (160, 160)).convert("L"))
+        originals[name] = np.asarray(random_image(seed, (160, 160)).convert("L"))
         Image.fromarray(originals[name].astype(np.uint16) << (bits - 8)).save(tmp_path / "raw" / name)
     explore(tmp_path / "raw", tmp_path / "audit")
     assert f"    12  used, but scaled from {bits} bits\n" in capsys.readouterr().out
@@ -239,7 +240,7 @@ def test_grey_of_few_bits_in_files_of_16_keeps_its_light(bits, tmp_path, capsys)
     assert abs(predicted.mean() - originals["ill/0.png"].mean()) < 2
 
 
-def test_large_pictures_are_not_made_of_small_ones(tmp_path):
+def test_large_images_are_not_made_of_small_ones(tmp_path):
     rings = np.hypot(*(np.indices((1600, 1600)) - 800.0))
     for seed in range(6):
         folder = tmp_path / "raw" / ("bus" if seed % 2 else "car")
@@ -249,7 +250,7 @@ def test_large_pictures_are_not_made_of_small_ones(tmp_path):
     rows = manifest(dest).rename(columns={"class": "label"})
     for row in rows[rows["split"] != ""].itertuples():
         got = np.asarray(Image.open(dest / row.split / row.label / f"{row.id}.jpg").convert("L"), float)
-        whole = np.asarray(fit_image(load_image(tmp_path / "raw" / row.path), 1024).convert("L"), float)
+        whole = np.asarray(letterbox(load_image(tmp_path / "raw" / row.path), 1024).convert("L"), float)
         assert got.std() > 0.95 * whole.std()  # the rings were half lost when it was decoded for 224 pixels
 
 
@@ -257,16 +258,16 @@ def test_depths_that_differ_are_told(tmp_path, capsys):
     for seed in range(12):
         folder = tmp_path / "raw" / ("healthy" if seed % 2 else "ill")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.asarray(picture(seed).convert("L")).astype(np.uint16) << (4 if seed else 1)).save(folder / f"{seed}.png")
+        Image.fromarray(np.asarray(random_image(seed).convert("L")).astype(np.uint16) << (4 if seed else 1)).save(folder / f"{seed}.png")
     preprocess(tmp_path / "raw", tmp_path / "processed")
-    assert "a dark one may look too bright" in capsys.readouterr().out
+    assert "a dark image may look too bright" in capsys.readouterr().out
 
 
 def test_the_summary_counts_what_happened(hostile):
     _, dest, _, out, _ = hostile
     rows = manifest(dest)
     used, aside = (rows["split"] != "").sum(), (rows["split"] == "").sum()
-    assert f"{used} pictures of 2 classes are ready in {dest}" in out
+    assert f"{used} images of 2 classes are ready in {dest}" in out
     assert f"{aside} files were set aside" in out and "exact duplicate" in out
     assert "accelerate launch -m vehicle_nb.train" in out
 
@@ -276,7 +277,7 @@ def test_folder_manifest_and_config_agree(hostile):
     rows, config = manifest(dest), json.loads((dest / "config.json").read_text())
     used = rows[rows["split"] != ""]
     files = {str(path.relative_to(dest)) for path in dest.rglob("*.jpg")}
-    assert files == {f"{row.split}/{row[5]}/{row.id}.jpg" for row in used.itertuples()}
+    assert files == {f"{split}/{name}/{id_}.jpg" for split, name, id_ in zip(used["split"], used["class"], used["id"], strict=True)}
     assert config["classes"] == ["bus", "car"] and config["size"] == 224 and len(config["content_hash"]) == 64
     for split in SPLITS:
         for name in config["classes"]:
@@ -291,7 +292,7 @@ def test_near_duplicates_lie_on_one_side(tmp_path):
     for i in range(40):  # each bus has a twin: smaller, re-encoded
         with Image.open(raw / "bus" / f"{i}.jpg") as img:
             img.resize((200, 150), Image.Resampling.LANCZOS).save(raw / "bus" / f"twin-{i}.jpg", quality=60)
-    rows = manifest(preprocess(raw, tmp_path / "processed", show_progress=False)).set_index("path")
+    rows = manifest(preprocess(raw, tmp_path / "processed", quiet=True)).set_index("path")
     assert all(rows.loc[f"bus/{i}.jpg", "split"] == rows.loc[f"bus/twin-{i}.jpg", "split"] for i in range(40))
     counts = Counter(rows["split"][rows["class"] == "bus"])
     assert counts == {"train": 56, "val": 12, "test": 12}
@@ -304,16 +305,16 @@ def test_the_same_bytes_with_any_workers_order_and_place(tmp_path):
     for file in sorted(raw.rglob("*.jpg"), reverse=True):
         (other / file.relative_to(raw)).parent.mkdir(parents=True, exist_ok=True)
         (other / file.relative_to(raw)).write_bytes(file.read_bytes())
-    one = preprocess(raw, tmp_path / "one", workers=1, augment=1, show_progress=False)
-    eight = preprocess(other.parent, tmp_path / "eight", workers=8, augment=1, show_progress=False)
+    one = preprocess(raw, tmp_path / "one", workers=1, augment=1, quiet=True)
+    eight = preprocess(other.parent, tmp_path / "eight", workers=8, augment=1, quiet=True)
     assert tree(one) == tree(eight)
-    seven = preprocess(raw, tmp_path / "seven", workers=2, seed=7, show_progress=False)
+    seven = preprocess(raw, tmp_path / "seven", workers=2, seed=7, quiet=True)
     assert set(tree(seven)) != set(tree(one))
 
 
 def test_the_listing_order_does_not_matter(tmp_path, monkeypatch):
     raw = make_raw(tmp_path / "raw", count=12)
-    first = preprocess(raw, tmp_path / "first", workers=1, show_progress=False)
+    first = preprocess(raw, tmp_path / "first", workers=1, quiet=True)
     real = os.scandir
 
     class Backwards:
@@ -334,15 +335,15 @@ def test_the_listing_order_does_not_matter(tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr(os, "scandir", Backwards)
-    second = preprocess(raw, tmp_path / "second", workers=1, show_progress=False)
+    second = preprocess(raw, tmp_path / "second", workers=1, quiet=True)
     monkeypatch.undo()
     assert tree(first) == tree(second)
 
 
 def test_augmented_copies_lie_only_in_train(tmp_path):
     raw = make_raw(tmp_path / "raw", count=20)
-    plain = preprocess(raw, tmp_path / "plain", show_progress=False)
-    dest = preprocess(raw, tmp_path / "augmented", augment=2, show_progress=False)
+    plain = preprocess(raw, tmp_path / "plain", quiet=True)
+    dest = preprocess(raw, tmp_path / "augmented", augment=2, quiet=True)
     extra = set(tree(dest)) - set(tree(plain))
     assert len(extra) == 2 * 28 and all(name.startswith("train/") and "_aug" in name for name in extra)
     rows, config = manifest(dest), json.loads((dest / "config.json").read_text())
@@ -358,10 +359,10 @@ def test_augmented_copies_lie_only_in_train(tmp_path):
     assert len(hashes) == 2
 
 
-def test_answers_are_obeyed(tmp_path):
+def test_decisions_are_obeyed(tmp_path):
     raw = make_raw(tmp_path / "raw")
-    (tmp_path / "answers.csv").write_text("path,answer,class\nbus/1.jpg,drop,\nbus/2.jpg,move,car\n")
-    dest = preprocess(raw, tmp_path / "processed", answers=tmp_path / "answers.csv", show_progress=False)
+    (tmp_path / "decisions.csv").write_text("path,decision,class\nbus/1.jpg,drop,\nbus/2.jpg,move,car\n")
+    dest = preprocess(raw, tmp_path / "processed", decisions=tmp_path / "decisions.csv", quiet=True)
     rows = manifest(dest).set_index("path")
     assert rows.loc["bus/1.jpg", "split"] == "" and "hand" in rows.loc["bus/1.jpg", "reason"]
     assert rows.loc["bus/2.jpg", "class"] == "car"
@@ -369,12 +370,12 @@ def test_answers_are_obeyed(tmp_path):
     assert (dest / moved["split"] / "car" / f"{moved['id']}.jpg").exists()
 
 
-def test_answers_that_do_nothing_are_told(tmp_path):
-    raw, answers = make_raw(tmp_path / "raw"), tmp_path / "answers.csv"
-    answers.write_text("path,answer,class\nraw/bus/1.jpg,drop,\n")  # a word too many
-    done = command(raw, "--dest", tmp_path / "processed", "--answers", answers)
-    assert done.returncode == 0 and "1 files that are not there" in done.stdout and "raw/bus/1.jpg" in done.stdout
-    refused(command(raw, "--dest", tmp_path / "processed", "--answers", tmp_path / "typo.csv"), "typo.csv")
+def test_decisions_that_do_nothing_are_told(tmp_path):
+    raw, decisions = make_raw(tmp_path / "raw"), tmp_path / "decisions.csv"
+    decisions.write_text("path,decision,class\nraw/bus/1.jpg,drop,\n")  # a word too many
+    done = command(raw, "--output", tmp_path / "processed", "--decisions", decisions)
+    assert done.returncode == 0 and "1 decisions are ignored" in done.stdout and "raw/bus/1.jpg" in done.stdout
+    refused(command(raw, "--output", tmp_path / "processed", "--decisions", tmp_path / "typo.csv"), "typo.csv")
 
 
 # -- mistakes
@@ -382,17 +383,17 @@ def test_answers_that_do_nothing_are_told(tmp_path):
 
 def test_mistakes_are_sentences(tmp_path):
     raw, dest = make_raw(tmp_path / "raw"), tmp_path / "out" / "processed"
-    refused(command(tmp_path / "nothing", "--dest", dest), "nothing", "vehicle_data --demo")
-    refused(command(make_raw(tmp_path / "one", ("bus",)), "--dest", dest), "only one class")
-    refused(command(raw, "--dest", dest, "--val", 0.6, "--test", 0.5), "training")
-    refused(command(raw, "--dest", dest, "--val", "nan"), "--val")
-    refused(command(raw, "--dest", dest, "--size", 5000), "--size")
-    refused(command(raw, "--dest", dest, "--augment", -1), "--augment")
-    refused(command(raw, "--dest", raw / "processed"), "beside")
+    refused(command(tmp_path / "nothing", "--output", dest), "nothing", "vehicle_data --demo")
+    refused(command(make_raw(tmp_path / "one", ("bus",)), "--output", dest), "only one class")
+    refused(command(raw, "--output", dest, "--val", 0.6, "--test", 0.5), "--val and --test")
+    refused(command(raw, "--output", dest, "--val", "nan"), "--val")
+    refused(command(raw, "--output", dest, "--size", 5000), "--size")
+    refused(command(raw, "--output", dest, "--augment", -1), "--augment")
+    refused(command(raw, "--output", raw / "processed"), "must not contain each other")
     (raw / "boat").mkdir()
-    refused(command(raw, "--dest", dest), "boat", "empty")
+    refused(command(raw, "--output", dest), "boat", "empty")
     (raw / "boat" / "1.jpg").write_bytes(b"<html>")
-    refused(command(raw, "--dest", dest), "boat", "HTML page")
+    refused(command(raw, "--output", dest), "boat", "HTML page")
     assert not dest.exists()
 
 
@@ -400,10 +401,10 @@ def test_what_is_not_ours_is_not_replaced(tmp_path):
     raw, mine = make_raw(tmp_path / "raw"), tmp_path / "holiday"
     mine.mkdir()
     (mine / "beach.jpg").write_bytes(b"precious")
-    refused(command(raw, "--dest", mine), "was not made by this command", "beach.jpg")
+    refused(command(raw, "--output", mine), "was not made by this command", "beach.jpg")
     (tmp_path / "file").write_text("precious")
-    refused(command(raw, "--dest", tmp_path / "file"), "is a file")
-    refused(command(raw, "--dest", tmp_path / "file" / "processed"), "cannot be written")
+    refused(command(raw, "--output", tmp_path / "file"), "is a file")
+    refused(command(raw, "--output", tmp_path / "file" / "processed"), "Cannot write")
     assert tree(mine) == {"beach.jpg": b"precious"} and (tmp_path / "file").read_text() == "precious"
 
 
@@ -411,25 +412,25 @@ def test_what_is_not_ours_is_not_replaced(tmp_path):
 def test_a_folder_without_permission_to_write(tmp_path):
     raw = make_raw(tmp_path / "raw")
     (tmp_path / "locked").mkdir(mode=0o500)
-    refused(command(raw, "--dest", tmp_path / "locked" / "processed"), "cannot be written")
+    refused(command(raw, "--output", tmp_path / "locked" / "processed"), "Cannot write")
 
 
-def test_few_pictures_are_said_to_be_few(tmp_path):
+def test_few_images_are_said_to_be_few(tmp_path):
     raw = make_raw(tmp_path / "raw")
     (raw / "boat").mkdir()
     for i in range(2):
-        (raw / "boat" / f"{i}.jpg").write_bytes(encode(picture(600 + i)))
-    done = command(raw, "--dest", tmp_path / "processed")
-    assert done.returncode == 0 and "boat has too few different pictures: none of it is left to val" in done.stdout
+        (raw / "boat" / f"{i}.jpg").write_bytes(encode(random_image(600 + i)))
+    done = command(raw, "--output", tmp_path / "processed")
+    assert done.returncode == 0 and "boat has too few different images: it is missing in val" in done.stdout
 
 
-def test_too_few_pictures_for_three_splits_end_here_and_not_in_training(tmp_path):
+def test_too_few_images_for_three_splits_end_here_and_not_in_training(tmp_path):
     raw = tmp_path / "raw"
     for k, name in enumerate(("bus", "car")):
         (raw / name).mkdir(parents=True)
         for i in range(2):
-            (raw / name / f"{i}.jpg").write_bytes(encode(picture(700 + 10 * k + i)))
-    refused(command(raw, "--dest", tmp_path / "processed"), "too few")
+            (raw / name / f"{i}.jpg").write_bytes(encode(random_image(700 + 10 * k + i)))
+    refused(command(raw, "--output", tmp_path / "processed"), "too few")
     assert not (tmp_path / "processed").exists()
 
 
@@ -438,14 +439,14 @@ def test_too_few_pictures_for_three_splits_end_here_and_not_in_training(tmp_path
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     raw = make_raw(tmp_path / "raw", count=120, size=(900, 700))
-    args = (raw, "--workers", 2, "--augment", 1, "--no-show_progress")
+    args = (raw, "--workers", 2, "--augment", 1, "--quiet")
     start = time.time()
-    assert command(*args, "--dest", tmp_path / "calm").returncode == 0
+    assert command(*args, "--output", tmp_path / "calm").returncode == 0
     whole = time.time() - start
     calm, dest, work = tree(tmp_path / "calm"), tmp_path / "processed", tmp_path / ".processed.work"
     rng, kills, finished = random.Random(0), 0, set()
     for _ in range(6):
-        process = subprocess.Popen(arguments(*args, "--dest", dest), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(arguments(*args, "--output", dest), stderr=subprocess.DEVNULL)
         try:
             process.wait(rng.uniform(0.2, 0.9) * whole)
         except subprocess.TimeoutExpired:
@@ -453,32 +454,32 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
             process.wait()
             kills += 1
         assert not dest.exists() or tree(dest) == calm  # whole or not at all
-        done = {(path.name, path.stat().st_ino) for path in work.glob("pictures/*.jpg")}
-        # Killed between the rename and the removal of what is left, it has moved the pictures to where they belong.
+        done = {(path.name, path.stat().st_ino) for path in work.glob("images/*.jpg")}
+        # Killed between the rename and the removal of what is left, it has moved the images to where they belong.
         assert len(done) >= len(finished) or dest.exists() or not work.exists()
         finished = done
         time.sleep(0.3)
     assert kills
-    done = command(*args, "--dest", dest)
+    done = command(*args, "--output", dest)
     assert done.returncode == 0, done.stderr
     assert tree(dest) == calm and not work.exists()
 
 
 def test_finished_work_is_not_done_twice(tmp_path, monkeypatch):
     raw = make_raw(tmp_path / "raw", count=40)
-    calm = tree(preprocess(raw, tmp_path / "calm", workers=1, show_progress=False))
+    calm = tree(preprocess(raw, tmp_path / "calm", workers=1, quiet=True))
 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(preprocessing, "_place", stop)  # all pictures are made, nothing is in its place yet
+        patch.setattr(preprocessing, "_place", stop)  # all images are made, nothing is in its place yet
         with pytest.raises(KeyboardInterrupt):
-            preprocess(raw, tmp_path / "processed", workers=1, show_progress=False)
+            preprocess(raw, tmp_path / "processed", workers=1, quiet=True)
     assert not (tmp_path / "processed").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(preprocessing, "fit_image", stop)  # so that work done twice would be noticed
-        preprocess(raw, tmp_path / "processed", workers=1, show_progress=False)
+        patch.setattr(preprocessing, "letterbox", stop)  # so that work done twice would be noticed
+        preprocess(raw, tmp_path / "processed", workers=1, quiet=True)
     assert tree(tmp_path / "processed") == calm
 
 
@@ -491,14 +492,14 @@ def test_other_settings_do_not_take_over_old_work(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(preprocessing, "_place", stop)
         with pytest.raises(KeyboardInterrupt):
-            preprocess(raw, tmp_path / "processed", show_progress=False)
-    dest = preprocess(raw, tmp_path / "processed", size=64, show_progress=False)
+            preprocess(raw, tmp_path / "processed", quiet=True)
+    dest = preprocess(raw, tmp_path / "processed", size=64, quiet=True)
     assert {Image.open(path).size for path in dest.rglob("*.jpg")} == {(64, 64)}
 
 
 def test_killed_between_the_two_renames(tmp_path, monkeypatch):
     raw = make_raw(tmp_path / "raw")
-    dest = preprocess(raw, tmp_path / "processed", show_progress=False)
+    dest = preprocess(raw, tmp_path / "processed", quiet=True)
     before, real = tree(dest), os.replace
 
     def killed(source, target):
@@ -509,29 +510,29 @@ def test_killed_between_the_two_renames(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(preprocessing.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            preprocess(raw, dest, seed=1, show_progress=False)
+            preprocess(raw, dest, seed=1, quiet=True)
     if not dest.exists():  # as after kill -9: the next run finds the old set, even if it fails itself
         (raw / "boat").mkdir()
         with pytest.raises(VehicleError, match="boat"):
-            preprocess(raw, dest, show_progress=False)
+            preprocess(raw, dest, quiet=True)
     assert tree(dest) == before
 
 
 def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
     raw = make_raw(tmp_path / "raw")
-    dest = preprocess(raw, tmp_path / "processed", show_progress=False)
+    dest = preprocess(raw, tmp_path / "processed", quiet=True)
     before = tree(dest)
-    (raw / "bus" / "new.jpg").write_bytes(encode(picture(700)))
+    (raw / "bus" / "new.jpg").write_bytes(encode(random_image(700)))
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(preprocessing, "save_picture", full)
+        patch.setattr(preprocessing, "save_image", full)
         with pytest.raises(VehicleError, match="disk is full"):
-            preprocess(raw, dest, show_progress=False)
+            preprocess(raw, dest, quiet=True)
     assert tree(dest) == before
-    preprocess(raw, dest, show_progress=False)
+    preprocess(raw, dest, quiet=True)
     assert tree(dest) != before
 
 
@@ -547,11 +548,11 @@ def test_a_disk_that_is_really_full(tmp_path):
         pytest.skip("needs the right to mount a small file system")
     try:
         raw = make_raw(tmp_path / "raw", count=8)
-        dest = preprocess(raw, disk / "processed", show_progress=False)
+        dest = preprocess(raw, disk / "processed", quiet=True)
         before = tree(dest)
         more = make_raw(tmp_path / "more", count=60, size=(400, 300))
         for workers in (1, 2):
-            refused(command(more, "--dest", dest, "--workers", workers, "--no-show_progress"), "disk is full")
+            refused(command(more, "--output", dest, "--workers", workers, "--quiet"), "disk is full")
             assert tree(dest) == before
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -559,6 +560,6 @@ def test_a_disk_that_is_really_full(tmp_path):
 
 def test_two_runs_at_once(tmp_path):
     raw = make_raw(tmp_path / "raw")
-    with only_one(tmp_path / "processed"):
-        refused(command(raw, "--dest", tmp_path / "processed"), "Another process", "processed")
-    assert command(raw, "--dest", tmp_path / "processed").returncode == 0
+    with file_lock(tmp_path / "processed"):
+        refused(command(raw, "--output", tmp_path / "processed"), "Another process", "processed")
+    assert command(raw, "--output", tmp_path / "processed").returncode == 0

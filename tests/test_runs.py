@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import signal
@@ -18,16 +19,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from tiny import coloured, tiny_bundle, tiny_processed
 
-import vehicle_nb.train as training
 from vehicle_nb.models.bundle import find_bundle, is_finished, list_bundles
-from vehicle_nb.training.checkpoints import choose_run, hold_run, list_checkpoints
-from vehicle_nb.core import VehicleError, run_command
-from vehicle_nb.evaluation.evaluate import evaluate, own_set
-from vehicle_nb.serving.predictor import predict_pictures
-from vehicle_nb.training.dist import StopRequest, how_to_resume, task_alone
+from vehicle_nb.training.checkpoints import choose_run, list_checkpoints, lock_run
+from vehicle_nb.commands import run_command
+from vehicle_nb.core import VehicleError
+from vehicle_nb.evaluation.evaluate import evaluate, bundle_data_dir
+from vehicle_nb.serving.predictor import predict_images
+from vehicle_nb.training.dist import GracefulStop, how_to_resume, check_lone_task
 from vehicle_nb.train import train
+from vehicle_nb.training.loop import Trainer
 
-QUICK = {"input_size": 32, "batch_size": 8, "precision": "fp32", "threads": 1}
+QUICK = {"input_size": 32, "batch_size": 8, "precision": "fp32", "num_threads": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,7 +50,7 @@ def processed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished_run(processed, tmp_path_factory) -> Path:
     "A run of one epoch that has come to its end."
-    train(processed=str(processed), models=str(tmp_path_factory.mktemp("models")), run_name="done", epochs=1, quiet=True, **QUICK)
+    train(data=str(processed), output=str(tmp_path_factory.mktemp("models")), run_name="done", epochs=1, quiet=True, **QUICK)
     return next(tmp_path_factory.getbasetemp().glob("models*/done"))
 
 
@@ -60,7 +62,7 @@ def change(file: Path, **values):
 def cut_off(finished: Path, path: Path, seconds: float = 0, **settings) -> Path:
     "The run as it was before its last epoch; its checkpoint was written so many seconds ago."
     shutil.copytree(finished, path)
-    change(path / "settings.json", epochs=2, **settings)
+    change(path / "train_config.json", epochs=2, **settings)
     change(path / "config.json", finished=False)
     for file in [*list_checkpoints(path), path / "model.safetensors"]:
         os.utime(file, (time.time() - seconds,) * 2)
@@ -88,38 +90,38 @@ def test_a_run_that_lives_is_left_alone_and_its_holder_is_named(processed, finis
     if resume:
         cut_off(finished_run, tmp_path / "mine")
     before = sorted(p.name for p in tmp_path.rglob("*.pt"))
-    with hold_run(acc, str(tmp_path), "mine", "net", resume), pytest.raises(VehicleError, match=f"It is process {os.getpid()} on "):
-        train(processed=str(processed), models=str(tmp_path), run_name="mine", resume=resume, quiet=True, **QUICK)
+    with lock_run(acc, str(tmp_path), "mine", "net", resume), pytest.raises(VehicleError, match=f"It is process {os.getpid()} on "):
+        train(data=str(processed), output=str(tmp_path), run_name="mine", resume=resume, quiet=True, **QUICK)
     assert sorted(p.name for p in tmp_path.rglob("*.pt")) == before
-    with hold_run(acc, str(tmp_path), "mine", "net", resume) as path:  # free again
+    with lock_run(acc, str(tmp_path), "mine", "net", resume) as path:  # free again
         assert path == tmp_path / "mine"
 
 
 def test_the_lock_of_a_run_ends_with_a_killed_process(tmp_path):
-    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.training.checkpoints import hold_run\n"
-    code += "with hold_run(Accelerator(cpu=True), sys.argv[1], 'run', 'net', False): print('held', flush=True); time.sleep(60)"
+    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.training.checkpoints import lock_run\n"
+    code += "with lock_run(Accelerator(cpu=True), sys.argv[1], 'run', 'net', False): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     acc = Accelerator(cpu=True)
-    with pytest.raises(VehicleError, match=f"process {holder.pid} on"), hold_run(acc, str(tmp_path), "run", "net", False):
+    with pytest.raises(VehicleError, match=f"process {holder.pid} on"), lock_run(acc, str(tmp_path), "run", "net", False):
         pass
     holder.kill()
     holder.communicate()
-    with hold_run(acc, str(tmp_path), "run", "net", False) as path:
-        (path / "settings.json").write_text("{}")
-    with hold_run(acc, str(tmp_path), "run", "net", False):  # killed before its first checkpoint: it may begin anew
+    with lock_run(acc, str(tmp_path), "run", "net", False) as path:
+        (path / "train_config.json").write_text("{}")
+    with lock_run(acc, str(tmp_path), "run", "net", False):  # killed before its first checkpoint: it may begin anew
         pass
 
 
 def test_a_run_that_cannot_begin_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(VehicleError), hold_run(Accelerator(cpu=True), str(tmp_path / "new"), "", "net", False):
+    with pytest.raises(VehicleError), lock_run(Accelerator(cpu=True), str(tmp_path / "new"), "", "net", False):
         raise VehicleError("no pictures")
     assert not list(tmp_path.iterdir())
 
 
 FOREIGN = {
     "a model of a colleague": ("model", "trained elsewhere"), "a finished run": ("run", "holds a run already. Give another"),
-    "other things": ("thesis", "thesis.txt for one"), "a file": ("file", "is no folder"),
+    "other things": ("thesis", "such as thesis.txt"), "a file": ("file", "is not a folder"),
 }  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def test_what_lies_under_a_name_is_not_overwritten(processed, finished_run, tmp_
         path.write_text("a file")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name[0] != "."}
     with pytest.raises(VehicleError, match=why):
-        train(processed=str(processed), models=str(tmp_path), run_name="X", epochs=1, quiet=True, **QUICK)
+        train(data=str(processed), output=str(tmp_path), run_name="X", epochs=1, quiet=True, **QUICK)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name[0] != "."} == before
 
 
@@ -150,15 +152,15 @@ def test_a_name_that_no_folder_can_have(tmp_path, name, why):
 
 
 def test_a_folder_that_is_deleted_under_a_run_ends_it_in_a_sentence(processed, tmp_path, monkeypatch):
-    end = training.end_epoch
+    end = Trainer.end_epoch
 
     def end_epoch(trainer, bar):
         shutil.rmtree(trainer.path) if trainer.state.epoch == 1 else None
         return end(trainer, bar)
 
-    monkeypatch.setattr(training, "end_epoch", end_epoch)
+    monkeypatch.setattr(Trainer, "end_epoch", end_epoch)
     with pytest.raises(VehicleError, match="gone was deleted or renamed"):
-        train(processed=str(processed), models=str(tmp_path), run_name="gone", epochs=3, quiet=True, **QUICK)
+        train(data=str(processed), output=str(tmp_path), run_name="gone", epochs=3, quiet=True, **QUICK)
     assert not (tmp_path / "gone").exists()
 
 
@@ -185,7 +187,7 @@ def test_tasks_of_slurm_that_know_nothing_of_each_other_do_not_train_the_same_ru
         monkeypatch.setenv(name, value)
     said = []
     with pytest.raises(VehicleError, match="--world_size") if answer == "refused" else nullcontext():
-        task_alone(said.append)
+        check_lone_task(said.append)
     assert bool(said) == (answer == "warned")
 
 
@@ -208,56 +210,56 @@ def test_resume_takes_the_newest_run_that_is_not_finished(finished_run, tmp_path
 
 def test_a_finished_run_is_left_as_it_is(finished_run, capsys):
     before = {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()}
-    metrics = train(models=str(finished_run.parent), run_name="done", resume=True)
-    assert "is finished: nothing is left to train" in capsys.readouterr().out and metrics["test_pictures"] == 16
-    with pytest.raises(VehicleError, match=r"finished \(epochs planned: 1\)\. .* not obeyed: --epochs 5"):
-        train(models=str(finished_run.parent), run_name="done", resume=True, epochs=5, quiet=True)
+    metrics = train(output=str(finished_run.parent), run_name="done", resume=True)
+    assert "is finished: nothing is left to train" in capsys.readouterr().out and metrics["test_images"] == 16
+    with pytest.raises(VehicleError, match=r"finished \(epochs planned: 1\)\. .* ignored: --epochs 5"):
+        train(output=str(finished_run.parent), run_name="done", resume=True, epochs=5, quiet=True)
     assert {p: (p.stat().st_mtime, p.read_bytes()) for p in finished_run.rglob("*") if p.is_file()} == before
 
 
 def test_a_run_goes_on_where_its_set_has_moved(processed, finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = cut_off(finished_run, tmp_path / "models" / "cut", processed="gone")
-    change(run / "config.json", data={"processed": "../../gone"})
-    with pytest.raises(VehicleError, match=r"no processed set in gone.* --resume --run_name cut --processed FOLDER"):
+    run = cut_off(finished_run, tmp_path / "models" / "cut", data="gone")
+    change(run / "config.json", data={"path": "../../gone"})
+    with pytest.raises(VehicleError, match=r"no processed set in gone.* --resume --run_name cut --data FOLDER"):
         train(run_name="cut", resume=True, quiet=True)
-    with pytest.raises(VehicleError, match=r"no processed set in .*gone.*vehicle_evaluate --bundle models/cut --processed FOLDER"):
+    with pytest.raises(VehicleError, match=r"no processed set in .*gone.*vehicle_evaluate --bundle models/cut --data FOLDER"):
         evaluate("models/cut")
     other = tiny_processed(tmp_path / "other", each=4, content_hash="another")
-    with pytest.raises(VehicleError, match="is not the set any more"):
-        train(run_name="cut", resume=True, processed=str(other), quiet=True)
+    with pytest.raises(VehicleError, match="is not the set that"):
+        train(run_name="cut", resume=True, data=str(other), quiet=True)
     shutil.copytree(processed, tmp_path / "elsewhere")
-    train(run_name="cut", resume=True, processed="elsewhere", quiet=True)
-    assert json.loads((run / "settings.json").read_text())["processed"] == "elsewhere" and is_finished(run)
-    assert Path(own_set(run)).samefile("elsewhere")
+    train(run_name="cut", resume=True, data="elsewhere", quiet=True)
+    assert json.loads((run / "train_config.json").read_text())["data"] == "elsewhere" and is_finished(run)
+    assert Path(bundle_data_dir(run)).samefile("elsewhere")
 
 
 def test_a_project_that_was_moved_as_a_whole_goes_on(processed, finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = cut_off(finished_run, tmp_path / "project" / "models" / "cut", processed=str(tmp_path / "before" / "mine"))
+    run = cut_off(finished_run, tmp_path / "project" / "models" / "cut", data=str(tmp_path / "before" / "mine"))
     shutil.copytree(processed, tmp_path / "project" / "mine")
-    change(run / "config.json", data={"processed": "../../mine"})
+    change(run / "config.json", data={"path": "../../mine"})
     run = run.rename(run.with_name("renamed"))
-    train(models="project/models", resume=True, quiet=True)
+    train(output="project/models", resume=True, quiet=True)
     assert is_finished(run) and len((run / "history.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{\"epochs\": 2", '{"epochs": "two"}', '{"colour": 1}', '{"batch_size": null}'])
 def test_broken_settings_are_told_by_name(finished_run, tmp_path, text):
     run = cut_off(finished_run, tmp_path / "cut")
-    (run / "settings.json").write_text(text)
-    with pytest.raises(VehicleError, match=r"settings.json is broken \(.+Start a new run"):
-        train(models=str(tmp_path), resume=True, quiet=True)
+    (run / "train_config.json").write_text(text)
+    with pytest.raises(VehicleError, match=r"train_config.json is broken \(.+Start a new run"):
+        train(output=str(tmp_path), resume=True, quiet=True)
 
 
 def test_hints_can_be_typed_as_they_stand(monkeypatch):
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
-    assert how_to_resume(Path("models/cut")) == "Go on with: vehicle_train --resume --run_name cut"
-    typed = how_to_resume(Path("/my disk/models/it's mine")).removeprefix("Go on with: ")
-    assert shlex.split(typed) == ["vehicle_train", "--resume", "--run_name", "it's mine", "--models", "/my disk/models"]
-    assert how_to_resume(Path("m/cut"), 4) == "Start all of them again with --resume --run_name cut --models m"
+    assert how_to_resume(Path("models/cut")) == "Resume with: vehicle_train --resume --run_name cut"
+    typed = how_to_resume(Path("/my disk/models/it's mine")).removeprefix("Resume with: ")
+    assert shlex.split(typed) == ["vehicle_train", "--resume", "--run_name", "it's mine", "--output", "/my disk/models"]
+    assert how_to_resume(Path("m/cut"), 4) == "Restart all ranks with --resume --run_name cut --output m"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    assert how_to_resume(Path("models/cut")).startswith("Go on with: accelerate launch -m vehicle_nb.train --resume")
+    assert how_to_resume(Path("models/cut")).startswith("Resume with: accelerate launch -m vehicle_nb.train --resume")
 
 
 # --- which model answers ---------------------------------------------------------------------------------------------------
@@ -276,7 +278,7 @@ def test_a_half_trained_or_broken_model_does_not_take_over(tmp_path):
     assert [p.name for p in list_bundles(tmp_path)] == ["whole", "old", "half", "no_config", "cut_short"]
     said = []
     assert find_bundle(tmp_path, said.append) == tmp_path / "whole"
-    assert [next(name for name in ages if f"/{name} " in text) for text in said] == ["half", "no_config", "cut_short"]
+    assert [next(name for name in ages if re.search(rf"/{name}[ :]", text)) for text in said] == ["half", "no_config", "cut_short"]
     assert find_bundle(tmp_path / "half", said.append) == tmp_path / "half" and len(said) == 3, "by name, without a word"
     for name in ("old", "whole"):
         shutil.rmtree(tmp_path / name)
@@ -286,7 +288,7 @@ def test_a_half_trained_or_broken_model_does_not_take_over(tmp_path):
 
 
 def test_a_bundle_says_that_its_run_is_finished_only_at_its_end(processed, tmp_path, monkeypatch):
-    seen, end = [], training.end_epoch
+    seen, end = [], Trainer.end_epoch
 
     def end_epoch(trainer, bar):
         over = end(trainer, bar)
@@ -295,8 +297,8 @@ def test_a_bundle_says_that_its_run_is_finished_only_at_its_end(processed, tmp_p
             signal.raise_signal(signal.SIGINT)
         return over
 
-    monkeypatch.setattr(training, "end_epoch", end_epoch)
-    options = {"processed": str(processed), "models": str(tmp_path), "run_name": "run", "quiet": True}
+    monkeypatch.setattr(Trainer, "end_epoch", end_epoch)
+    options = {"data": str(processed), "output": str(tmp_path), "run_name": "run", "quiet": True}
     assert train(**options, epochs=2, **QUICK)["stopped"] and not is_finished(tmp_path / "run")
     assert not train(**options, resume=True)["stopped"] and is_finished(tmp_path / "run")
     assert seen == [False, False]
@@ -316,12 +318,12 @@ def test_ctrl_c_during_the_imports_ends_in_a_word():
 
 
 def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup():
-    with StopRequest() as stop:
+    with GracefulStop() as stop:
         signal.raise_signal(signal.SIGHUP)
         assert stop.asked == signal.SIGHUP
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopRequest() as stop:
+        with GracefulStop() as stop:
             signal.raise_signal(signal.SIGHUP)
             assert not stop.asked
     finally:
@@ -330,7 +332,7 @@ def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup():
 
 def test_a_run_whose_terminal_is_closed_is_saved_and_says_how_to_go_on(processed, tmp_path):
     ours, theirs = pty.openpty()
-    options = f"--processed {processed} --models {tmp_path} --run_name run --epochs 500 --input_size 32 --batch_size 8 --threads 1"
+    options = f"--data {processed} --output {tmp_path} --run_name run --epochs 500 --input_size 32 --batch_size 8 --num_threads 1"
     command = f"exec {sys.executable} -m vehicle_nb.train {options} 2> {tmp_path}/errors.txt"
     process = subprocess.Popen(["bash", "-c", command], preexec_fn=lambda: os.login_tty(theirs))
     os.close(theirs)
@@ -341,16 +343,17 @@ def test_a_run_whose_terminal_is_closed_is_saved_and_says_how_to_go_on(processed
     os.close(ours)
     assert process.wait(60) == 75
     last = (tmp_path / "errors.txt").read_text().splitlines()[-1]
-    assert last == f"vehicle_train: told to stop; the run is saved. Go on with: vehicle_train --resume --run_name run --models {tmp_path}"
+    assert last == f"vehicle_train: asked to stop; the run is saved. Resume with: vehicle_train --resume --run_name run --output {tmp_path}"
 
 
 SCRIPT = r"""
 import sys
-from vehicle_nb.core import run_command, tell
+from vehicle_nb.commands import run_command
+from vehicle_nb.core import echo
 def much(n: int = 1):
     for i in range(n): print("a line \u2013 with \xd7, \xe9 and \u8eca", i)
 def work(n: int = 1):
-    for i in range(n): tell(f"step {i}")
+    for i in range(n): echo(f"step {i}")
     print("all the work is done", file=sys.stderr)
     return 3
 run_command(globals()[sys.argv.pop(1)])
@@ -381,7 +384,7 @@ def test_a_command_whose_reader_has_left_says_so_once(script, options, unbuffere
     if "--help" in options and unbuffered:  # argparse itself passes over it
         assert not err
         return
-    assert code == 141 and err == "vehicle_much: nobody reads what it prints any more: stopped.\n"
+    assert code == 141 and err == "vehicle_much: output closed; stopped.\n"
 
 
 def test_a_training_whose_reader_has_left_goes_on(script):
@@ -396,9 +399,9 @@ def test_json_is_json_in_every_terminal(tmp_path, monkeypatch, encoding):
     pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", pipe)
     with pytest.raises(SystemExit) as end:
-        run_command(predict_pictures, [str(tmp_path / "été.png"), "--bundle", str(bundle), "--json"])
+        run_command(predict_images, [str(tmp_path / "été.png"), "--bundle", str(bundle), "--json"])
     (answer,) = json.loads(pipe.buffer.getvalue().decode(encoding))
-    assert end.value.code == 0 and answer["label"] == "été" and answer["picture"].endswith("été.png")
+    assert end.value.code == 0 and answer["label"] == "été" and answer["name"].endswith("été.png")
 
 
 def test_a_terminal_without_letters_gets_them_spelled_out(script):

@@ -13,8 +13,8 @@ from tiny import tiny_processed
 
 from vehicle_nb import parallel as pool
 from vehicle_nb.training import dist as processes
-from vehicle_nb.core import write_json
-from vehicle_nb.parallel import cpu_count, cpu_quota, given_threads, limit_threads, quickest_threads
+from vehicle_nb.files import write_json
+from vehicle_nb.parallel import cpu_count, cpu_quota, requested_threads, limit_threads, fastest_num_threads
 from vehicle_nb.train import train
 
 QUICK = {"input_size": 32, "batch_size": 8, "epochs": 1, "quiet": True}
@@ -67,9 +67,10 @@ def test_where_there_are_no_control_groups_all_cores_count(tmp_path):
 
 
 def test_cores_are_counted_in_one_place():
-    for path in (Path(pool.__file__).parent).glob("*.py"):
-        counted = [word for word in ("os.cpu_count", "sched_getaffinity", "process_cpu_count") if word in path.read_text(encoding="utf-8")]
-        assert not counted or path.name == "pool.py", (path.name, counted)
+    files = list(Path(pool.__file__).parent.rglob("*.py"))
+    words = ("os.cpu_count", "sched_getaffinity", "process_cpu_count")
+    counting = [path.name for path in files if any(word in path.read_text(encoding="utf-8") for word in words)]
+    assert len(files) > 40 and counting == ["parallel.py"]
 
 
 def test_a_command_computes_with_no_more_threads_than_its_quota(monkeypatch):
@@ -97,11 +98,11 @@ def test_an_exported_number_of_threads_is_read(said, threads, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert given_threads() == threads
+    assert requested_threads() == threads
 
 
 ASK = "import os, subprocess, sys; os.environ.update(OMP_NUM_THREADS={!r}, {}='none'); "
-ASK += "subprocess.run([sys.executable, '-c', 'from vehicle_nb.parallel import given_threads; print(given_threads())', *sys.argv[1:]])"
+ASK += "subprocess.run([sys.executable, '-c', 'import vehicle_nb.parallel as p; print(p.requested_threads())', *sys.argv[1:]])"
 
 
 @pytest.mark.parametrize("launcher", ["TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"])
@@ -139,7 +140,7 @@ def test_the_quickest_number_of_threads_wins_in_bounded_time(costs, best, monkey
     monkeypatch.setattr(torch.nn, "Conv2d", lambda *_, **__: Layer())
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: now.update(threads=threads))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    assert quickest_threads(max(costs)) == best
+    assert fastest_num_threads(max(costs)) == best
     assert now["threads"] == 7 or len(costs) == 1, "what was set before is set again"
     assert now["time"] < 2
 
@@ -157,7 +158,7 @@ def threads_as_before():
 
 
 def written(models: Path) -> int:
-    return json.loads((models / "run" / "settings.json").read_text())["threads"]
+    return json.loads((models / "run" / "train_config.json").read_text())["num_threads"]
 
 
 def cut_off(models: Path):
@@ -167,34 +168,34 @@ def cut_off(models: Path):
 
 
 def test_the_trials_number_is_written_and_a_resumed_run_keeps_it(processed, tmp_path, monkeypatch):
-    options = {"processed": str(processed), "models": str(tmp_path), "run_name": "run", **QUICK}
+    options = {"data": str(processed), "output": str(tmp_path), "run_name": "run", **QUICK}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(processes, "cpu_count", lambda: 4)
     monkeypatch.setattr(processes.psutil, "cpu_count", lambda **_: 4)
-    monkeypatch.setattr(processes, "quickest_threads", lambda most: most - 1)
+    monkeypatch.setattr(processes, "fastest_num_threads", lambda most: most - 1)
     train(**options)
     assert written(tmp_path) == torch.get_num_threads() == 3
-    monkeypatch.setattr(processes, "quickest_threads", lambda most: pytest.fail("a resumed run tries nothing"))
+    monkeypatch.setattr(processes, "fastest_num_threads", lambda most: pytest.fail("a resumed run tries nothing"))
     torch.set_num_threads(1)
     cut_off(tmp_path)
     train(**options, resume=True)
     assert written(tmp_path) == torch.get_num_threads() == 3
     cut_off(tmp_path)
-    train(**options, resume=True, threads=2)
-    assert written(tmp_path) == torch.get_num_threads() == 2, "who says --threads means it"
+    train(**options, resume=True, num_threads=2)
+    assert written(tmp_path) == torch.get_num_threads() == 2, "who says --num_threads means it"
 
 
-@pytest.mark.parametrize("options, exported, threads", [({"threads": 2}, "3", 2), ({}, "3", 3)])
+@pytest.mark.parametrize("options, exported, threads", [({"num_threads": 2}, "3", 2), ({}, "3", 3)])
 def test_what_was_asked_for_is_not_tried(processed, tmp_path, monkeypatch, options, exported, threads, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", exported)
-    monkeypatch.setattr(processes, "quickest_threads", lambda most: pytest.fail("nobody asked for a trial"))
-    train(processed=str(processed), models=str(tmp_path), run_name="run", **QUICK | {"quiet": False}, **options)
+    monkeypatch.setattr(processes, "fastest_num_threads", lambda most: pytest.fail("nobody asked for a trial"))
+    train(data=str(processed), output=str(tmp_path), run_name="run", **QUICK | {"quiet": False}, **options)
     assert written(tmp_path) == torch.get_num_threads() == threads
     assert f"1 process of {threads} threads on cpu" in capsys.readouterr().out
 
 
 def test_accelerate_launch_hands_an_exported_number_on(processed, tmp_path):
-    options = f"--processed {processed} --models {tmp_path} --run_name run --epochs 1 --input_size 32"
+    options = f"--data {processed} --output {tmp_path} --run_name run --epochs 1 --input_size 32"
     command = f"-m accelerate.commands.launch --cpu -m vehicle_nb.train {options}"
     env = os.environ | {"OMP_NUM_THREADS": "3"}
     done = subprocess.run([sys.executable, *command.split()], env=env, capture_output=True, text=True, timeout=200)

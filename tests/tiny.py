@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vehicle_nb.core import write_json
-from vehicle_nb.data.augment import to_input
+from vehicle_nb.files import write_json
+from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.models.bundle import save_bundle
 from vehicle_nb.models.cnn import create_model
 
@@ -30,7 +30,7 @@ def _trained() -> torch.nn.Module:
     torch.manual_seed(0)
     model = create_model("vehicle_cnn", len(CLASSES)).train()
     pixels = np.stack([np.asarray(coloured(k, seed, (32, 32))) for seed in range(16) for k in CLASSES])
-    xb, yb = to_input(torch.from_numpy(pixels), 32), torch.arange(len(CLASSES)).repeat(16)
+    xb, yb = normalize_batch(torch.from_numpy(pixels), 32), torch.arange(len(CLASSES)).repeat(16)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(25):
         optimizer.zero_grad()
@@ -69,4 +69,20 @@ def tiny_processed(path: Path, classes: list[str] = CLASSES, each: int = 5, **co
     counts = {split: dict.fromkeys(sorted(classes), each) for split in ("train", "val", "test")}
     base = {"version": 1, "seed": 42, "size": 64, "classes": sorted(classes), "counts": counts, "content_hash": "tiny"}
     write_json(path / "config.json", base | config)
+    return path
+
+
+def tiny_run(path: Path, processed: Path, epochs: int = 3) -> Path:
+    "A finished run of `vehicle_train` on `processed`, at `path`; in this process, which is left without an Accelerator."
+    from accelerate.state import AcceleratorState
+    from pytest import MonkeyPatch
+
+    from vehicle_nb.train import train
+
+    options = {"epochs": epochs, "input_size": 32, "batch_size": 8, "num_threads": 1, "precision": "fp32", "quiet": True}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        train(data=str(processed), output=str(path.parent), run_name=path.name, **options)
+    AcceleratorState._reset_state(reset_partial_state=True)
     return path

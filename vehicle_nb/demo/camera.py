@@ -19,34 +19,40 @@ from .shapes import GLASS, Mesh
 # %% ../../nbs/demo/camera.ipynb #4657e517
 @dataclass(frozen=True)
 class Recipe:
-    "Everything that is decided before the first line is drawn."
+    "All parameters of one image, chosen before it is drawn."
 
-    kind: str  # class
+    class_name: str  # one of `DEMO_CLASSES`
     seed: int  # which vehicle of the class
-    width: int = 256  # of the picture, pixels
+    width: int = 256  # of the image, pixels
     height: int = 256
-    scene: str = "studio"  # a place of `SCENES`
-    light: str = "day"  # a time of `LIGHTS`
+    scene: str = "studio"  # a key of SCENES
+    light: str = "day"  # a key of LIGHTS
     weather: str = "clear"  # or rain, fog, snowfall
-    azimuth: float = 60.0  # the camera's direction, degrees from straight ahead; beyond 180 it sees the right side
-    elevation: float = 12.0  # the camera's height above the horizon, degrees
-    roll: float = 0.0  # how far the camera is held askew, degrees
-    pitch: float = 0.0  # the vehicle's nose up, degrees
-    bank: float = 0.0  # the vehicle leaning, degrees
+    azimuth: float = 60.0  # direction of the camera in degrees, 0 is straight ahead of the vehicle; above 180: its right side
+    elevation: float = 12.0  # angle of the camera above the horizon, degrees
+    roll: float = 0.0  # roll of the camera, degrees
+    pitch: float = 0.0  # pitch of the vehicle (nose up), degrees
+    bank: float = 0.0  # roll of the vehicle, degrees
     flying: bool = False
     afloat: bool = False
-    distance: float = 3.5  # of the camera, in lengths of the vehicle
-    fill: float = 0.85  # part of the picture that the vehicle spans
-    place: tuple = (0.5, 0.5)  # where in the room that is left
-    cover: str = ""  # what stands in front
-    blur: float = 0.0  # pixels, in a picture of 256
-    noise: float = 0.0  # standard deviation, of 255
+    distance: float = 3.5  # distance of the camera, in lengths of the vehicle
+    fill: float = 0.85  # fraction of the image that the vehicle spans
+    place: tuple = (0.5, 0.5)  # position in the remaining space, 0 to 1
+    occluder: str = ""  # object in front of the vehicle
+    blur: float = 0.0  # blur radius in pixels, for an image of 256 pixels
+    noise: float = 0.0  # standard deviation of the noise, in grey levels
 
 
 class Camera:
-    "Perspective: metres in, pixels out. It works in the vehicle's own axes."
+    "A perspective camera: from metres, in the vehicle's axes, to pixels."
 
-    def __init__(self, recipe: Recipe, mesh: Mesh, width: int, height: int):
+    def __init__(
+        self,
+        recipe: Recipe,  # parameters of the image
+        mesh: Mesh,  # the vehicle
+        width: int,  # of the image in pixels
+        height: int,  # of the image in pixels
+    ):
         a, e, p, b = (math.radians(v) for v in (recipe.azimuth, recipe.elevation, -recipe.pitch, recipe.bank))
         about_y = np.array([[math.cos(p), 0, math.sin(p)], [0, 1, 0], [-math.sin(p), 0, math.cos(p)]])
         about_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
@@ -58,10 +64,10 @@ class Camera:
         self.distance = recipe.distance * np.ptp(mesh.points, axis=0).max()
         self.eye = self.target + self.back * self.distance
         self._frame(recipe, mesh, np.array([width, height]))
-        self.horizon = self.shift[1] - self.scale * math.tan(e)  # the row of the world's edge
+        self.horizon = self.shift[1] - self.scale * math.tan(e)  # row of the horizon
 
     def _frame(self, recipe: Recipe, mesh: Mesh, frame: np.ndarray):
-        "Choose scale and shift so that the vehicle fills the picture as the recipe says."
+        "Choose scale and shift so that the vehicle fills the image as the recipe says."
         self.scale, self.shift = 1.0, np.zeros(2)
         flat, depth = self.project(mesh.points)
         reach = (np.repeat(mesh.radius, mesh.count) / depth)[:, None]
@@ -71,7 +77,10 @@ class Camera:
         self.shift = room * (0.06 + 0.88 * np.array(recipe.place)) - low * self.scale
         self.box = (*(low * self.scale + self.shift), *(high * self.scale + self.shift))
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(
+        self,
+        points: np.ndarray,  # N×3, metres
+    ) -> tuple[np.ndarray, np.ndarray]:
         "The pixels N×2 of points N×3, and their depth in metres."
         seen = points - self.target
         depth = self.distance - seen @ self.back
@@ -83,10 +92,10 @@ class Camera:
 def order_parts(
     mesh: Mesh,
     eye: np.ndarray,  # the camera's place in the vehicle's axes
-    low: np.ndarray,  # each part's upper left corner in the picture, P×2
+    low: np.ndarray,  # each part's upper left corner in the image, P×2
     high: np.ndarray,  # and its lower right corner
 ) -> np.ndarray:
-    "Ranks of the parts from far to near: of two, the one on the camera's side of the gap between them is nearer."
+    "Ranks of the parts from far to near: of two parts, the one on the camera's side of the gap between them is nearer."
     n = len(mesh.low)
     above = mesh.low[None] - mesh.high[:, None]  # [a, b]: how far b lies above a, along each axis
     axis = np.maximum(above, above.transpose(1, 0, 2)).argmax(2)
@@ -99,13 +108,18 @@ def order_parts(
     rank, left = np.zeros(n, int), np.ones(n, bool)
     for i in range(n):
         free = left & ~hides[:, left].any(1)
-        choice = np.flatnonzero(free if free.any() else left)  # a ring of parts that hide each other: begin anywhere
+        choice = np.flatnonzero(free if free.any() else left)  # a cycle of parts that hide each other: start anywhere
         chosen = choice[near[choice].argmin()]
         rank[chosen], left[chosen] = i, False
     return rank
 
 
-def visible(mesh: Mesh, camera: Camera, middle: np.ndarray, flat: np.ndarray) -> np.ndarray:
+def visible(
+    mesh: Mesh,  # the vehicle
+    camera: Camera,  # the camera
+    middle: np.ndarray,  # depth of each shape, metres
+    flat: np.ndarray,  # pixels of all points, N×2
+) -> np.ndarray:
     "The shapes that face the camera, from far to near; `middle` is their depth."
     low, high = (f.reduceat(flat, mesh.start[mesh.first]) for f in (np.minimum, np.maximum))
     rank = order_parts(mesh, camera.eye, low - 1, high + 1)[mesh.part]
@@ -114,7 +128,12 @@ def visible(mesh: Mesh, camera: Camera, middle: np.ndarray, flat: np.ndarray) ->
     return order[(mesh.two_sided | (mesh.radius > 0) | faces)[order]]
 
 # %% ../../nbs/demo/camera.ipynb #43f73d64
-def draw_line(draw: ImageDraw.ImageDraw, xy: list, wide: float, colour: tuple):
+def draw_line(
+    draw: ImageDraw.ImageDraw,  # canvas of Pillow
+    xy: list,  # points in pixels
+    wide: float,  # width in pixels
+    colour: tuple,  # RGB, 0 to 255
+):
     "A tube: round ends, and a lighter strip along its lit side."
     xy, thick, r = [tuple(p) for p in xy], max(1, round(wide)), wide / 2
     draw.line(xy, fill=colour, width=thick, joint="curve")
@@ -125,7 +144,13 @@ def draw_line(draw: ImageDraw.ImageDraw, xy: list, wide: float, colour: tuple):
         draw.line([(x - r / 3, y - r / 3) for x, y in xy], fill=lit, width=max(1, round(wide * 0.36)), joint="curve")
 
 
-def draw_ball(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: tuple):
+def draw_ball(
+    draw: ImageDraw.ImageDraw,  # canvas of Pillow
+    x: float,  # x of the centre
+    y: float,  # y of the centre
+    r: float,  # radius
+    colour: tuple,  # RGB, 0 to 255
+):
     "A ball in three tones."
     for k, shift, bright in (1.0, 0.0, 0.84), (0.8, 0.13, 1.0), (0.4, 0.3, 1.14):
         fill = tuple(min(255, int(c * bright)) for c in colour)
@@ -136,10 +161,10 @@ def draw_mesh(
     draw: ImageDraw.ImageDraw,
     mesh: Mesh,
     camera: Camera,
-    colours: np.ndarray,  # of the shapes, N×3, 0 to 255
-    points: np.ndarray | None = None,  # other places for the points: a mirror image
+    colours: np.ndarray,  # colours of the shapes, N×3, 0 to 255
+    points: np.ndarray | None = None,  # other positions of the points, for a mirror image
 ) -> list:
-    "Paint all visible shapes from far to near; returns the lamps, as (x, y, radius, colour)."
+    "Paint all visible shapes from far to near; returns the lamps as (x, y, radius, colour)."
     flat, depth = camera.project(mesh.points if points is None else points)
     middle, fills, lamps = np.add.reduceat(depth, mesh.start) / mesh.count, colours.astype(int).tolist(), []
     for i in visible(mesh, camera, middle, flat):
@@ -161,8 +186,8 @@ class Light(NamedTuple):
 
     zenith: tuple  # colour of the sky above
     haze: tuple  # colour of the sky at the horizon
-    sun: tuple  # strength of the sunlight: red, green, blue
-    ambient: tuple  # strength of the light from everywhere
+    sun: tuple  # intensity of the sunlight: red, green, blue
+    ambient: tuple  # intensity of the ambient light
 
 
 LIGHTS = {
@@ -178,7 +203,7 @@ def shade(
     mesh: Mesh,
     camera: Camera,
     light: Light,
-    sun: np.ndarray,  # direction to the sun, in the world's axes, length 1
+    sun: np.ndarray,  # unit vector towards the sun, in world axes
 ) -> np.ndarray:
     "Colours of all shapes in this light, N×3: Lambert's law, more light from the sky than from the ground, shiny glass."
     away = mesh.two_sided & (((camera.eye - mesh.middle) * mesh.normal).sum(1) < 0)
@@ -192,8 +217,13 @@ def shade(
     return np.clip(colour + (np.array(light.haze) - colour) * shine, 0, 255)
 
 
-def shadow_mask(mesh: Mesh, camera: Camera, sun: np.ndarray, size: tuple) -> Image.Image:
-    "Where the vehicle takes the sun from the ground; 255 for shadow."
+def shadow_mask(
+    mesh: Mesh,  # the vehicle
+    camera: Camera,  # the camera
+    sun: np.ndarray,  # unit vector towards the sun, in world axes
+    size: tuple,  # (width, height) in pixels
+) -> Image.Image:
+    "The vehicle's shadow on the ground, as a mask; 255 is shadow."
     world = (mesh.points - camera.target) @ camera.turn.T
     world = world - sun * ((world[:, 2:] - world[:, 2].min()) / sun[2])
     flat, depth = camera.project(world @ camera.turn + camera.target)
