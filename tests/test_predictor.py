@@ -27,7 +27,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.files import write_json
 from vehicle_nb.data.images import BadImage, read_image
 from vehicle_nb.serving.image_input import load_image
-from vehicle_nb.serving.onnx_export import export_onnx, fold
+from vehicle_nb.serving.onnx_export import export_onnx
 from vehicle_nb.core import percent
 from vehicle_nb.serving.predictor import (
     Prediction,
@@ -195,34 +195,6 @@ def test_a_folder_is_no_picture(predictor, tmp_path):
 
 
 # --- the same network, faster ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arch", ["vehicle_cnn", "resnet18", "mobilenet_v2", "squeezenet1_1", "vit_b_16"])
-def test_folding_changes_no_answer(arch):
-    torch.manual_seed(0)
-    side = 224 if arch.startswith("vit") else 64
-    model = create_model(arch, 5)
-    xb = torch.rand(2, 3, side, side) * 2 - 1
-    with torch.inference_mode():
-        if not arch.startswith("vit"):
-            model(xb)  # in training mode, so that the norms have statistics of their own
-        model.eval()
-        torch.testing.assert_close(fold(model)(xb), model(xb), rtol=1e-4, atol=1e-4)
-    norms = [m for m in fold(model).modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert not norms
-
-
-def test_a_network_that_cannot_be_read_as_a_graph_stays_as_it_is():
-    class Wilful(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = torch.nn.BatchNorm2d(3)
-
-        def forward(self, x):
-            return self.norm(x) if x.sum() > 0 else x
-
-    model = Wilful().eval()
-    assert fold(model) is model
 
 
 needs_onnx = pytest.mark.skipif(not (find_spec("onnxruntime") and find_spec("onnxscript")), reason="pip install -e '.[onnx]'")

@@ -9,7 +9,6 @@ __all__ = ['audit_summary', 'explore']
 import hashlib
 import json
 import shlex
-import sys
 from collections import Counter
 from pathlib import Path
 

@@ -13,7 +13,6 @@ import os
 import random
 import shlex
 import shutil
-import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path

@@ -20,7 +20,7 @@ from ..core import VehicleError
 from ..data.images import MAX_PIXELS, BadImage
 from ..parallel import cpu_count, requested_threads, fastest_num_threads
 from .predictor import Prediction, Predictor
-from .ui import jpeg_thumbnail
+from .image_input import jpeg_thumbnail
 
 # %% ../../nbs/5_serving/15a_batching.ipynb #b14c0007
 @dataclass(frozen=True)

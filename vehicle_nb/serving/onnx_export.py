@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.finetune import fold_bn
 from ..data.augment import resize_bytes, normalize_batch
 from ..evaluation.ood import OODDetector
 from ..core import VehicleError

@@ -19,8 +19,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
@@ -28,7 +27,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
 from .. import commands
 from ..core import VehicleError, in_notebook
@@ -38,9 +36,7 @@ from ..evaluation.explain import heat_overlay, grad_cam
 from ..evaluation.metrics import plot_confusion, plot_reliability
 from ..pages import figure_svg
 from ..models.bundle import list_bundles, read_bundle_config, bundle_error
-from ..evaluation.report import read_report
 from .i18n import ENGLISH, Language, class_title
-from .image_input import load_image
 from .jobs import TrainingProgress
 from .predictor import Prediction, Predictor, confidence_words, to_csv
 
