@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from vehicle_nb.train import main
+from vehicle_nb.commands import vehicle_train
 
 PROGRAMS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 LAUNCHER = {"--standalone", "--nproc_per_node", "--worker"}
@@ -18,10 +18,9 @@ LAUNCHER = {"--standalone", "--nproc_per_node", "--worker"}
 @pytest.fixture(scope="module")
 def options() -> set[str]:
     "The options of vehicle_train."
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as told, pytest.raises(SystemExit):
-        patch.setattr(sys, "argv", ["vehicle_train", "--help"])
-        main()
-    return set(re.findall(r"--[\w-]+", told.getvalue()))
+    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+        vehicle_train(["--help"])
+    return set(re.findall(r"--[\w-]+", said.getvalue()))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

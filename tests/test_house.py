@@ -270,10 +270,9 @@ def test_public_functions_say_what_they_do():
 
 # Words of our own that stood where the field has a name; the glossary's sentences may use them, names may not.
 OUR_OWN = {
-    "picture", "pictures", "stranger", "strangers", "familiar", "knn", "borrowed", "visitor", "visitors", "visit", "suspect",
-    "suspects",
-    "judge", "rough", "remember", "answer", "answers", "answered", "teach", "frozen", "norms", "tiny", "sketch", "sketches", "likeness",
-    "examination", "doubt", "told", "spoken", "round", "rounds", "turns", "others", "seen", "overruled", "rescale", "bands", "litter",
+    "picture", "pictures", "stranger", "strangers", "familiar", "familiarity", "borrowed", "visitor", "visitors", "visit", "suspect",
+    "suspects", "judge", "rough", "remember", "answer", "answers", "answered", "teach", "norms", "tiny", "sketch", "sketches", "likeness",
+    "examination", "doubt", "told", "spoken", "round", "rounds", "turns", "seen", "overruled", "rescale", "bands", "litter",
 }  # fmt: skip
 
 
@@ -356,6 +355,7 @@ def test_what_the_package_imports_is_required():
             onnx = dotted(path) == "vehicle_nb.serving.onnx_export"
             kinds = ["", *(["app_"] if page else []), *(["onnx_"] if onnx else [])]
             undeclared = foreign(ast.parse(path.read_text(encoding="utf-8"))) - named(*kinds)
+            undeclared -= {"ipython"} if dotted(path) == "vehicle_nb.core" else set()  # asked for where a notebook has loaded it
             assert not undeclared, f"{path.relative_to(ROOT)} imports {sorted(undeclared)}: not required"
 
 
@@ -388,7 +388,7 @@ def test_what_the_lessons_import_is_required():
 
 def test_what_tests_and_tools_import_is_required():
     "The same, but a few come with a requirement that cannot do without them."
-    carried = {"scipy": "imagehash", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch",
+    carried = {"scipy": "scikit-learn", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch",
                "fonttools": "matplotlib"}  # fmt: skip
     own = {canonicalize_name(path.stem) for path in source_files() if path.suffix == ".py"}
     for path in source_files():

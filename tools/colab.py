@@ -19,7 +19,7 @@ BADGE = "[![Open this lesson in Colab](https://colab.research.google.com/assets/
 SETUP = """#| hide
 if "google.colab" in str(get_ipython()):
     !git clone --quiet --depth 1 --branch {branch} {git_url}
-    %pip install --quiet ./{repo}
+    %pip install --quiet './{repo}[app]'
     %cd {repo}/nbs"""
 
 

@@ -304,7 +304,7 @@ def plot_prediction(
     "The image, and the most probable classes as bars; returns both axes."
     import matplotlib.pyplot as plt  # here, because the command needs none of it
 
-    _, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), width_ratios=[1, 1.5])
+    _, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), width_ratios=[1, 1.5], layout="constrained")
     left.imshow(load_image(image))
     left.axis("off")
     names, probs = zip(*prediction.top[:top], strict=True)
@@ -312,10 +312,10 @@ def plot_prediction(
     bars = right.barh(range(len(names)), probs, color=["#0072B2" if prediction.known else "#E69F00", *["#b9c7d8"] * (len(names) - 1)])
     right.bar_label(bars, [percent(p, 1) for p in probs], padding=4)
     right.set_yticks(range(len(names)), [display_name(n) for n in names])
-    right.set(xlim=(0, 1.2), xticks=[], ylim=(top - 0.4, -0.6))
+    right.set(xlim=(0, 1.2), xticks=[], ylim=(max(len(names), 4) - 0.4, -0.6))
     right.set_title(display_name(prediction.label) if prediction.known else UNKNOWN_TEXT, loc="left")
     right.grid(False)
-    right.spines[["bottom", "left"]].set_visible(False)
+    right.spines[:].set_visible(False)
     right.tick_params(left=False)
     return left, right
 

@@ -30,7 +30,7 @@ class HistoryEntry:
 def add_to_history(
     history: list[HistoryEntry],  # the newest first; changed in place
     entry: HistoryEntry,  # what was just predicted
-    max_length: int = LIMITS.history,
+    max_length: int = LIMITS.history,  # entries that are kept
 ):
     "Put an image on top of the history; the oldest is dropped when there are too many."
     if entry.key not in {e.key for e in history}:  # looking at an image again does not change the order

@@ -303,7 +303,7 @@ def tiles(
 # %% ../../nbs/5_serving/15_app.ipynb #d2c667ba
 def read_card(
     bundle: str | Path,  # a bundle
-    max_chars: int = 60_000,
+    max_chars: int = 60_000,  # a longer card is cut
 ) -> str | None:
     "The model card as Markdown, without its YAML header; None if there is none."
     for name in ("README.md", "MODEL_CARD.md"):
