@@ -152,7 +152,7 @@ def test_the_page_on_pypi_leads_somewhere(wheel):
             assert (ROOT / found[2]).is_file(), f"{target} is not in the repository"
             assert (found[1] == "raw") == found[2].endswith((".webp", ".svg")), f"{target}: a picture, or a page?"
             own.append(found[2])
-    assert {"nbs/images/road.svg", "nbs/1_data/01_sources.ipynb", "CONTRIBUTING.md", "LICENSE"} <= set(own)
+    assert {"nbs/images/chapters.svg", "nbs/1_data/01_sources.ipynb", "CONTRIBUTING.md", "LICENSE"} <= set(own)
     assert metadata["Requires-Python"] == f">={told['min_python']}"
     versions = [f"Programming Language :: Python :: {version}" for version in told["python_versions"].split()]
     assert [line for line in metadata.get_all("Classifier") if re.search(r"Python :: 3\.", line)] == versions
@@ -177,7 +177,7 @@ def resolve(tmp_path_factory):
     except OSError:
         pytest.skip("the package registry cannot be reached: which Pythons can install the project was not asked")
     told, cache = read_settings(), tmp_path_factory.mktemp("uv")
-    keys = ("requirements", "dev_requirements", "docs_requirements", "onnx_requirements")
+    keys = [f"{kind}requirements" for kind in ("", "app_", "course_", "onnx_", "dev_")]
     needs = "\n".join(need for key in keys for need in told[key].split())
 
     def answer(version: str) -> subprocess.CompletedProcess:

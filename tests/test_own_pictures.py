@@ -101,7 +101,7 @@ def test_every_stage_knows_the_three_names_and_no_other(home):
     report = json.loads((home / "models/run/report/report.json").read_text())
     assert sorted(row["class"] for row in report["per_class"]) == KINDS == report["confusion"]["classes"]
     answers = json.loads(said["predict"])
-    assert {guess["class"] for answer in answers for guess in answer["top"]} == set(KINDS)
+    assert {guess["label"] for answer in answers for guess in answer["top"]} == set(KINDS)
     pages = [home / "data/audit/index.html", home / "models/run/report/index.html"]
     with zipfile.ZipFile(home / "run.zip") as archive:
         card = archive.read("run/README.md").decode()
@@ -109,7 +109,7 @@ def test_every_stage_knows_the_three_names_and_no_other(home):
     for text in texts:
         words = set(re.findall(r"\w+", re.sub(r"base64,[\w+/=]+", "", text)))
         assert words >= set(KINDS) and not words & set(DEMO_CLASSES), f"{words & set(DEMO_CLASSES)} in {text[:100]}"
-    assert [languages()["fr"].kind(name) for name in KINDS] == ["Key", "Leaf", "Mug"], "no translation: as it is"
+    assert [languages()["fr"].class_name(name) for name in KINDS] == ["Key", "Leaf", "Mug"], "no translation: as it is"
 
 
 def test_what_was_no_picture_or_twice_is_set_aside(home):
@@ -121,7 +121,7 @@ def test_what_was_no_picture_or_twice_is_set_aside(home):
 
 def test_it_has_learned_them(home):
     answers = json.loads(json.loads((home / "said.json").read_text())["predict"])
-    right = sum(answer["top"][0]["class"] == Path(path).parent.name
+    right = sum(answer["top"][0]["label"] == Path(path).parent.name
                 for answer, path in zip(answers, sorted((home / "new").rglob("*.jpg")), strict=True))  # fmt: skip
     assert right >= 12, f"{right} of 15 new images"  # guessing: 5
 
