@@ -10,7 +10,7 @@ WORKDIR /srv/page
 RUN pip install --no-cache-dir "torch>=2.11,<2.16" "torchvision>=0.26,<0.30" --index-url https://download.pytorch.org/whl/cpu
 
 COPY --chown=page . .
-RUN pip install --no-cache-dir '.[app]' && mkdir -p models data && chown page . models data
+RUN pip install --no-cache-dir "/srv/page[app]" && mkdir -p models data && chown page . models data
 
 USER 1000
 EXPOSE 7860

@@ -582,7 +582,7 @@ def test_the_real_training_reports_its_progress(tmp_path):
     assert not job.failed, "\n".join(job.lines)
     now = job.progress()
     assert (now.epoch, now.epochs) == (2, 2) and now.fraction == 1 and 0 <= now.val_accuracy <= 1
-    assert [run.title() for run in ui.read_runs(models)] == [f"{job.run.name} (4 classes, {now.val_accuracy:.1%} right)"]
+    assert [run.title() for run in ui.read_runs(models)] == [f"{job.run.name} (4 classes, {percent(now.val_accuracy, 1)} right)"]
 
 
 # --- settings ------------------------------------------------------------------------------------------------------------

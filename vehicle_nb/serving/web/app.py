@@ -16,6 +16,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
+from vehicle_nb.evaluation.report import read_report
 from vehicle_nb.serving import i18n, image_input, server, ui
 from vehicle_nb.serving.batching import LIMITS, BatchingPredictor
 from vehicle_nb.serving.i18n import Language
@@ -47,7 +48,7 @@ def read_runs(folder: str, key: tuple) -> list[Run]:
 @st.cache_data(show_spinner=False, max_entries=16)
 def charts(key: tuple, language: str) -> list[tuple[str, str]]:
     "The charts of a bundle's report; `key` changes when the bundle or the report does."
-    return ui.charts(ui.read_report(key[0]), i18n.languages()[language])
+    return ui.charts(read_report(key[0]), i18n.languages()[language])
 
 
 @st.cache_resource(show_spinner=False)
@@ -302,7 +303,7 @@ def choose_model(runs: dict[str, Run], model: BatchingPredictor | None, broken: 
 
 def about_model(predictor: Predictor, say: Language):
     "What a visitor may want to know: which classes it knows, how good it is, how far its confidence can be trusted."
-    report, card = ui.read_report(predictor.path), ui.read_card(predictor.path)
+    report, card = read_report(predictor.path), ui.read_card(predictor.path)
     st.html(ui.tiles(ui.facts(predictor.config, report, say)))
     st.html(f'<h2 class="part">{say("What it knows")}</h2>')
     drawn = {label: example_image(label, seed) for label, seed in sorted(ui.example_classes(predictor.classes, 1, 99))}
