@@ -646,7 +646,7 @@ def test_mistakes_of_the_command(tmp_path):
     refused(command("--kaggle", "--handle", "https://kaggle.com/x", "--output", tmp_path / "raw"), "owner/name")
     (tmp_path / "file").write_text("")
     refused(command("--demo", "--output", tmp_path / "file" / "raw"), "Cannot write")
-    refused(command("--demo", "--output", "."), "folder that you are in")
+    refused(command("--demo", "--output", "."), "is the current folder")
     refused(command("--demo", "--max_gb", "nan", "--output", tmp_path / "raw"), "--max_gb")
 
 

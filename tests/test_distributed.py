@@ -222,9 +222,10 @@ NETWORKS = {
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_one_two_and_four_processes_learn_the_same(drawings, tmp_path, request, network):
+def test_one_two_and_four_processes_learn_the_same(tmp_path, request, network):
     if "slow" not in request.config.getoption("--flags"):
         pytest.skip('the whole matrix takes most of an hour: --flags "slow"')
+    drawings = request.getfixturevalue("drawings")  # not an argument: it takes minutes, also for a test that is skipped
     options = f"--data {drawings / 'set'} {NETWORKS[network].format(lender=drawings / 'lender' / 'model.safetensors')}"
     found = {
         f"{how} {ranks}": learned(how, ranks, f"{options} --output {tmp_path / f'{how}_{ranks}'}")

@@ -483,7 +483,7 @@ def test_the_command_writes_the_same_report_twice_and_obeys_decisions(tmp_path):
     ("args", "said"),
     [
         (["nowhere"], "nowhere does not exist"),
-        (["raw", "--weights", "raw/bus/000.jpg"], "does not tell which network"),
+        (["raw", "--weights", "raw/bus/000.jpg"], "which network it is for"),
         (["raw", "--weights", "mine.pth"], "There is no weights file"),
         (["raw", "--output", "raw"], "must not contain each other"),
         (["raw", "--output", "/dev/null/audit"], "Cannot write"),

@@ -296,8 +296,8 @@ sys.modules["streamlit"] = sys.modules["starlette"] = None
 import vehicle_nb.serving.predictor
 print([m for m in sys.modules if m.startswith(("vehicle_nb.train", "vehicle_nb.serving.ui"))])
 import vehicle_nb.serving.session
-from vehicle_nb.serving.ui import main
-main()"""
+from vehicle_nb.commands import vehicle_app
+vehicle_app([])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "[]\n"), "neither the page nor the training is loaded with the predictor"
     assert done.stderr.count("\n") == 1 and "pip install -e '.[app]'" in done.stderr

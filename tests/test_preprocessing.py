@@ -401,7 +401,7 @@ def test_what_is_not_ours_is_not_replaced(tmp_path):
     raw, mine = make_raw(tmp_path / "raw"), tmp_path / "holiday"
     mine.mkdir()
     (mine / "beach.jpg").write_bytes(b"precious")
-    refused(command(raw, "--output", mine), "was not made by this command", "beach.jpg")
+    refused(command(raw, "--output", mine), "that this command did not make", "beach.jpg")
     (tmp_path / "file").write_text("precious")
     refused(command(raw, "--output", tmp_path / "file"), "is a file")
     refused(command(raw, "--output", tmp_path / "file" / "processed"), "Cannot write")
