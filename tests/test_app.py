@@ -40,6 +40,7 @@ except ImportError:  # Windows
 
 from vehicle_nb.files import write_json
 from vehicle_nb.data.images import MAX_PIXELS, BadImage
+from vehicle_nb.core import percent
 from vehicle_nb.demo.make import DEMO_CLASSES
 from vehicle_nb.evaluation.evaluate import evaluate
 from vehicle_nb.serving import i18n, image_input, jobs, server as serving_server, ui

@@ -27,6 +27,7 @@ from .core import VehicleError, path_text
 def atomic_write(
     path: str | Path,  # the file to write; its folder is made if needed
     mode: str = "wb",  # "wb" for bytes, "w" for text (UTF-8)
+    sync: bool = True,  # wait until the disk has it; not needed inside a folder that is renamed as a whole later
 ):
     "Open a temporary file beside `path` and rename it to `path` when the block ends; after an error `path` is unchanged."
     path = Path(os.path.realpath(path))  # of a link, the file that it points to
@@ -37,7 +38,8 @@ def atomic_write(
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         with suppress(OSError):  # cloud drives and Windows have no such permissions
             os.chmod(part, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(part, path)

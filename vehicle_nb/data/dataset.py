@@ -29,7 +29,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..core import VehicleError, path_from_text, progress
-from ..files import supports_locks
+from ..files import atomic_write, supports_locks
 from .sources import class_folders, raw_root
 from ..parallel import cpu_count
 from .split import SPLITS
@@ -176,20 +176,14 @@ def _decode(path: Path, size: int) -> np.ndarray:
 
 def _write_pixels(files: list[Path], path: Path, shape: tuple, desc: str, quiet: bool):
     "Decode `files` into `path`: written to a temporary file, then renamed."
-    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    os.close(handle)
-    try:
-        # Threads are enough: Pillow releases the GIL while it decodes.
-        with open(part, "wb") as file, ThreadPoolExecutor(cpu_count()) as pool:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            with progress(desc=desc, total=len(files), disable=True if quiet else None) as bar:
-                for start in range(0, len(files), 64):  # in blocks, so that memory does not grow with the set
-                    for image in pool.map(lambda p: _decode(p, shape[1]), files[start : start + 64]):
-                        file.write(image)
-                        bar.update()
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    # Threads are enough: Pillow releases the GIL while it decodes.
+    with atomic_write(path, sync=False) as file, ThreadPoolExecutor(cpu_count()) as pool:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        with progress(desc=desc, total=len(files), disable=True if quiet else None) as bar:
+            for start in range(0, len(files), 64):  # in blocks, so that memory does not grow with the set
+                for image in pool.map(lambda p: _decode(p, shape[1]), files[start : start + 64]):
+                    file.write(image)
+                    bar.update()
 
 # %% ../../nbs/1_data/04_dataset.ipynb #c0d147fc
 class PackedDataset(Dataset):

@@ -56,13 +56,8 @@ def save_image(
     path: str | Path,  # the file to write, in an existing folder
 ) -> None:
     "Write a JPEG file atomically."
-    part = Path(f"{path}.{os.getpid()}.part")
-    try:
-        img.save(part, "JPEG", **JPEG_OPTIONS)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_write(path, sync=False) as file:
+        img.save(file, "JPEG", **JPEG_OPTIONS)
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #a3bdb235
 def augment_image(
