@@ -265,7 +265,8 @@ def test_public_functions_say_what_they_do():
             drawing = path.parent.name == "demo" and node.name not in ("draw_vehicle", "make_demo", "contact_sheet")
             if isinstance(node, ast.FunctionDef) and not drawing:
                 for arg in node.args.args + node.args.kwonlyargs:
-                    assert "#" in lines[arg.lineno - 1], f"{path.name}: {node.name} does not say what {arg.arg} is"
+                    described = arg.arg == "self" or "#" in lines[arg.lineno - 1]  # nbdev's `@patch` writes methods as functions
+                    assert described, f"{path.name}: {node.name} does not say what {arg.arg} is"
 
 
 # Words of our own that stood where the field has a name; the glossary's sentences may use them, names may not.

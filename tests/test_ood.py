@@ -54,7 +54,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 
 def test_the_threshold_keeps_the_share_that_was_asked_for():
     scores = torch.arange(1.0, 100)  # of 99 validation images and a new one, five in a hundred fall below the fifth
-    assert choose_threshold(scores) == 5 and choose_threshold(scores, keep=0.5) == 50
+    assert choose_threshold(scores) == 5 and choose_threshold(scores, coverage=0.5) == 50
     assert choose_threshold(torch.tensor([3.0])) == 3
 
 
@@ -130,7 +130,7 @@ def test_a_fitted_bundle_keeps_vehicles_and_refuses_what_it_was_never_shown(fitt
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
     stripes[:, ::8] = stripes[:, 1::8] = stripes[:, :, ::8] = 255
     scores = score_ood(path, processed, np.concatenate([stripes, pixels(8, side=64)]))
-    assert scores.kind == "knn" and set(scores.known) == {"knn", "energy", "max_softmax"}
+    assert scores.score == "knn" and set(scores.known) == {"knn", "energy", "max_softmax"}
     assert (scores.known["knn"] >= scores.threshold).mean() > 0.75 and (scores.ood["knn"] < scores.threshold).all()
     assert auroc(scores.known["knn"], scores.ood["knn"]) > 0.95
 

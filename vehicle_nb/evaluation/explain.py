@@ -48,14 +48,14 @@ def shared_classes(
     known: list[str],  # classes of the bundle
     found: list[str],  # classes of the processed set
     bundle: str | Path = "the bundle",  # its path, for the error
-    processed: str | Path = "the processed set",  # its path, for the error
+    data: str | Path = "the processed set",  # its path, for the error
 ) -> np.ndarray:  # int64, one number per class of the processed set
     "The index of each class of the processed set in the bundle's list, -1 if the bundle does not know it."
     place = {name: i for i, name in enumerate(known)}
     places = np.array([place.get(name, -1) for name in found])
     if (places < 0).all():
         raise VehicleError(
-            f"The model {bundle} knows {_some(known)}, but {processed} contains {_some(found)}: no class in common. "
+            f"The model {bundle} knows {_some(known)}, but {data} contains {_some(found)}: no class in common. "
             "Give the processed folder that belongs to the model, or train on this one."
         )
     return places
@@ -68,7 +68,7 @@ def _some(names: list[str], most: int = 4) -> str:
 # %% ../../nbs/4_evaluation/11b_explain.ipynb #8a0bff5e
 def collect(
     bundle: str | Path,  # a run folder with a bundle
-    processed: str | Path,  # made by `vehicle_preprocess`
+    data: str | Path,  # made by `vehicle_preprocess`
     split: str = "test",  # train, val or test
     batch_size: int = 64,  # images in one forward pass
     device: str | None = None,  # None: a GPU if there is one
@@ -80,11 +80,11 @@ def collect(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     limit_threads()
     model, config, feature_bank = load_bundle(bundle, device)
-    packed = PackedDataset(processed, split)
-    places = shared_classes(config["classes"], list(packed.classes), bundle, processed)
+    packed = PackedDataset(data, split)
+    places = shared_classes(config["classes"], list(packed.classes), bundle, data)
     keep = np.flatnonzero(places[np.asarray(packed.labels)] >= 0)
     if not len(keep):
-        raise VehicleError(f"{processed}/{split} contains no image of a class that the model knows.")
+        raise VehicleError(f"{data}/{split} contains no image of a class that the model knows.")
     images = packed.images if len(keep) == len(packed.labels) else packed.images[keep]
     probs, scores = predict_probs(model, images, config, batch_size, quiet, feature_bank)
     ids, labels = [str(packed.ids[i]) for i in keep], places[np.asarray(packed.labels)[keep]]

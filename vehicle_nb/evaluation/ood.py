@@ -62,24 +62,24 @@ def knn_score(
 # %% ../../nbs/4_evaluation/13_ood.ipynb #d7527c74
 def choose_threshold(
     scores: Tensor,  # N, of the validation split: the larger, the more like the training images
-    keep: float = 0.95,  # share of the validation images that must be answered
+    coverage: float = 0.95,  # share of the validation images that must be answered
 ) -> float:
     "The score below which an image counts as OOD; on average it keeps that share of new images, too."
     # Of n + 1 images each is the lowest equally often, the new one as well (https://arxiv.org/abs/2107.07511, section 1).
-    refused = int((1 - keep) * (len(scores) + 1))
+    refused = int((1 - coverage) * (len(scores) + 1))
     return float(scores.sort().values[max(refused, 1) - 1])
 
 # %% ../../nbs/4_evaluation/13_ood.ipynb #42fdacf3
 def ood_score(
-    kind: str,  # one of `OOD_SCORES`
+    name: str,  # one of `OOD_SCORES`
     logits: Tensor,  # N × C
     knn: Tensor | None,  # N, of `knn_score`; None if the network has no feature bank
     temperature: float = 1.0,  # of the bundle
 ) -> Tensor:  # N: the larger, the more like the training images
     "The score that is compared with the threshold: below it an image counts as OOD."
-    if kind == "knn":
+    if name == "knn":
         return knn
-    return logits.float().logsumexp(1) if kind == "energy" else (logits.float() / temperature).softmax(1).amax(1)
+    return logits.float().logsumexp(1) if name == "energy" else (logits.float() / temperature).softmax(1).amax(1)
 
 # %% ../../nbs/4_evaluation/13_ood.ipynb #b44e78ec
 class OODDetector(nn.Module):
@@ -160,7 +160,7 @@ class OODScores:
 
     known: dict[str, np.ndarray]  # N numbers for each score: test images
     ood: dict[str, np.ndarray]  # M numbers for each score: OOD images
-    kind: str  # the score that the bundle uses
+    score: str  # the score that the bundle uses
     threshold: float  # below it the bundle says that it does not know
 
 
@@ -179,12 +179,12 @@ def score_images(
 
 def score_ood(
     bundle: str | Path,  # a run folder with a bundle
-    processed: str | Path,  # made by `vehicle_preprocess`: its test split holds the vehicles
+    data: str | Path,  # made by `vehicle_preprocess`: its test split holds the vehicles
     images: np.ndarray,  # uint8 M × size × size × 3, of `load_ood_images`
 ) -> OODScores:
     "Score the vehicles of the test split and some OOD images."
     model, config, feature_bank = load_bundle(bundle)
-    known = score_images(model, config, PackedDataset(processed, "test").images, feature_bank)
+    known = score_images(model, config, PackedDataset(data, "test").images, feature_bank)
     return OODScores(known, score_images(model, config, images, feature_bank), config["ood_score"], config["ood_threshold"])
 
 
@@ -203,12 +203,12 @@ def auroc(
 
 def compare_scores(
     scores: OODScores,  # of `score_ood`
-    keep: float = 0.95,  # share of the vehicles that must be answered
+    coverage: float = 0.95,  # share of the vehicles that must be answered
 ) -> pd.DataFrame:
-    "One row per score: AUROC, and the share of OOD images refused while `keep` of the vehicles are answered."
+    "One row per score: AUROC, and the share of OOD images refused while `coverage` of the vehicles are answered."
     rows = []
     for kind, known in scores.known.items():
-        refused = (scores.ood[kind] < np.quantile(known, 1 - keep)).mean()
+        refused = (scores.ood[kind] < np.quantile(known, 1 - coverage)).mean()
         rows.append({"score": kind, "auroc": auroc(known, scores.ood[kind]), "refused": float(refused)})
     return pd.DataFrame(rows)
 
@@ -221,14 +221,14 @@ def plot_scores(
     import matplotlib.pyplot as plt  # here, because a command without plots need not load it
 
     ax = ax or plt.subplots(figsize=(6.2, 3.6))[1]
-    known, ood = scores.known[scores.kind], scores.ood[scores.kind]
+    known, ood = scores.known[scores.score], scores.ood[scores.score]
     bins = np.linspace(min(known.min(), ood.min()), max(known.max(), ood.max()), 25)
     for values, colour, name in ((known, PALETTE[0], "vehicles of the test split"), (ood, PALETTE[3], "OOD images")):
         shares = np.full(len(values), 1 / len(values))
         ax.hist(values, bins, weights=shares, color=colour, alpha=0.25)
         ax.hist(values, bins, weights=shares, color=colour, histtype="step", lw=1.8, label=name)
     ax.axvline(scores.threshold, color="#333333", ls="--", lw=1.4, label="the bundle's threshold")
-    ax.set(xlabel=f"{scores.kind} score (higher: more like the training images)", ylabel="share of the images")
+    ax.set(xlabel=f"{scores.score} score (higher: more like the training images)", ylabel="share of the images")
     ax.set_title("Answered: right of the threshold")
     ax.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return ax
@@ -238,9 +238,9 @@ def ood_metrics(
     scores: OODScores,  # of `score_ood`
 ) -> dict:
     "AUROC of the score in use, and the shares of vehicles kept and OOD images refused at the bundle's threshold."
-    known, ood = scores.known[scores.kind], scores.ood[scores.kind]
+    known, ood = scores.known[scores.score], scores.ood[scores.score]
     return {
-        "score": scores.kind, "images": len(ood), "auroc": auroc(known, ood),
+        "score": scores.score, "images": len(ood), "auroc": auroc(known, ood),
         "kept": float((known >= scores.threshold).mean()), "refused": float((ood < scores.threshold).mean()),
         "scores": compare_scores(scores).to_dict("records"),
     }

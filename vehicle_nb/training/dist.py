@@ -41,10 +41,10 @@ from ..parallel import cpu_count, requested_threads, fastest_num_threads
 def main_rank_error(
     accelerator: Accelerator,  # knows the rank
     text: str,  # the message for the user
-    kind: type[VehicleError] = VehicleError,  # class of the error
+    error: type[VehicleError] = VehicleError,  # class of the error
 ) -> VehicleError:  # to be raised on every rank
     "An error that ends all ranks: rank 0 has the message, the others exit silently, so that it is printed once."
-    return kind(text if accelerator.is_main_process else "")
+    return error(text if accelerator.is_main_process else "")
 
 
 def run_on_main(
@@ -128,14 +128,14 @@ def how_to_resume(
 # %% ../../nbs/3_training/10a_dist.ipynb #4df3b05d
 def check_same_dataset(
     accelerator: Accelerator,  # knows the rank and the other processes
-    processed: str,  # folder of the processed dataset
+    data: str,  # folder of the processed dataset
 ):
     "Refuse to train if the dataset is missing or different on another machine."
-    file = Path(processed) / "config.json"
+    file = Path(data) / "config.json"
     found = gather_object([json.loads(file.read_text()).get("content_hash", "") if file.is_file() else None])
     odd = [str(rank) for rank, value in enumerate(found) if value != found[0]]
     if odd:
-        message = f"The dataset in {processed} is missing or different on rank {', '.join(odd)}. Copy that of rank 0 to its machine"
+        message = f"The dataset in {data} is missing or different on rank {', '.join(odd)}. Copy that of rank 0 to its machine"
         raise main_rank_error(accelerator, f"{message}, or use a folder that all machines share.")
 
 

@@ -470,7 +470,7 @@ def time_epoch(
 @patch
 def epochs_within(
     self: Trainer,  # freshly built, and to be built again afterwards
-    minutes: float,  # time budget of the run
+    max_minutes: float,  # time budget of the run
 ) -> int:  # the same on every rank; 0 where not even one fits
     "How many epochs fit into a time budget; twice the usual number at most."
     config, start = self.config, time.perf_counter()
@@ -484,7 +484,7 @@ def epochs_within(
     # Inference besides: the test, the feature bank and, with pretrained weights, the features for the head.
     pretrained = has_weights(config.weights)
     once = inference * (2 * num_images["val"] + num_images["test"] + num_images["train"] * (2 if pretrained and config.probe_epochs else 1))
-    left = 60 * minutes - once - (time.perf_counter() - start)
+    left = 60 * max_minutes - once - (time.perf_counter() - start)
     epoch = float(np.mean([seconds[size] for size in sizes])) + inference * num_images["val"]
     most = 2 * choose_epochs(num_images["train"], pretrained)
     return run_on_main(self.accelerator, lambda: max(0, int(min(most, 0.93 * left / epoch))))  # 7 %: a reserve
