@@ -1,4 +1,4 @@
-"""What all tests share: where the repository is, throw-away copies of it, and one trained run for all who need any."""
+"""What all tests share: where the repository is, throw-away copies of it, and one processed set for all who need any."""
 
 import configparser
 import fnmatch
@@ -94,34 +94,11 @@ def shared(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(shared) -> Path:
-    "A copy of the repository, to read from or to install from."
-    return once(shared / "repository", copy_repository)
-
-
-@pytest.fixture(scope="session")
-def raw_set(shared) -> Path:
-    "A raw set of drawings: four classes of fourteen images."
-    from vehicle_nb.demo.make import make_demo
-
-    classes = ["bus", "kayak", "tractor", "unicycle"]
-    return once(shared / "raw_set", lambda path: make_demo(path, 14, classes=classes, size=96, workers=1, quiet=True))
-
-
-@pytest.fixture(scope="session")
 def processed_set(shared) -> Path:
     "A processed set that a network learns in seconds: four colours, seven images of each a split."
     from tiny import tiny_processed
 
     return once(shared / "processed_set", lambda path: tiny_processed(path, each=7))
-
-
-@pytest.fixture(scope="session")
-def trained_run(shared, processed_set) -> Path:
-    "What `vehicle_train` leaves after three epochs on `processed_set`: bundle, history, settings, checkpoints, examples."
-    from tiny import tiny_run
-
-    return once(shared / "models", lambda path: tiny_run(path / "tiny", processed_set)) / "tiny"
 
 
 def pytest_addoption(parser):

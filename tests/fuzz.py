@@ -25,9 +25,8 @@ from vehicle_nb.evaluation.ood import build_feature_bank
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
 from vehicle_nb.serving.predictor import Predictor
-from vehicle_nb.features import FEATURE_BANK
+from vehicle_nb.features import FEATURE_BANK, find_head
 from vehicle_nb.models.bundle import OOD_SCORES, save_bundle
-from vehicle_nb.features import find_head
 from vehicle_nb.models.cnn import create_model
 
 LIMIT = 5.0  # seconds of processor time that one case may take

@@ -36,11 +36,8 @@ from hostile import (
 )
 from PIL import Image
 
-from vehicle_nb import core
-from vehicle_nb.data import archives
-from vehicle_nb.data import sources as data
-from vehicle_nb.data import images
-from vehicle_nb import parallel as pool
+from vehicle_nb import core, parallel as pool
+from vehicle_nb.data import archives, images, sources as data
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data.archives import unpack
 from vehicle_nb.data.images import BadImage, read_image

@@ -15,8 +15,7 @@ from PIL import Image
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import DEMO_CLASSES, contact_sheet, draw_vehicle, make_demo, make_recipe
 from vehicle_nb.demo.scenery import SCENES, render, stream
-from vehicle_nb.demo.shapes import VEHICLES
-from vehicle_nb.demo.shapes import Mesh
+from vehicle_nb.demo.shapes import VEHICLES, Mesh
 
 
 def test_the_twenty_classes():

@@ -18,14 +18,12 @@ from tiny import tiny_bundle, tiny_processed
 from vehicle_nb.demo import make as demo
 from vehicle_nb.evaluation import evaluate as evaluation
 from vehicle_nb.data import dataset as loading
-from vehicle_nb import files as places
-from vehicle_nb import parallel as pool
+from vehicle_nb import files as places, parallel as pool
 from vehicle_nb.core import VehicleError
-from vehicle_nb.files import atomic_write, file_lock
+from vehicle_nb.files import atomic_dir, atomic_write, file_lock, read_source_info, recover, swap_dir, work_dir
 from vehicle_nb.data.sources import class_folders, get_data, list_files
 from vehicle_nb.data.explore import explore
 from vehicle_nb.data.dataset import PackedDataset, class_changes
-from vehicle_nb.files import swap_dir, read_source_info, recover, work_dir, atomic_dir
 from vehicle_nb.parallel import parallel_map
 from vehicle_nb.data.preprocess import preprocess
 from vehicle_nb.serving.hub import export_bundle

@@ -19,17 +19,13 @@ from sklearn.metrics import confusion_matrix as sk_confusion
 from sklearn.metrics import precision_recall_fscore_support
 from tiny import CLASSES, tiny_bundle, tiny_processed
 
-from vehicle_nb.evaluation import metrics
-from vehicle_nb.evaluation import explain as examination
-from vehicle_nb.evaluation import evaluate as ev
-from vehicle_nb.evaluation.ood import OODDetector, run_batches
+from vehicle_nb.evaluation import evaluate as ev, explain as examination, metrics
+from vehicle_nb.evaluation.ood import load_ood_images, OODDetector, run_batches
 from vehicle_nb.commands import run_command
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
-from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.bundle import load_bundle
+from vehicle_nb.models.bundle import load_bundle, save_bundle
 from vehicle_nb.models.cnn import create_model
-from vehicle_nb.evaluation.ood import load_ood_images
 from vehicle_nb.evaluation.report import read_report
 from vehicle_nb.pages import figure_svg
 

@@ -26,15 +26,12 @@ from scipy.fft import dctn
 from vehicle_nb import core
 from vehicle_nb.data import duplicates
 from vehicle_nb.evaluation.metrics import plot_confusion
-from vehicle_nb.data.audit import JOURNAL
-from vehicle_nb.data.audit_report import plot_counts
-from vehicle_nb.core import VehicleError
-from vehicle_nb.core import path_text
+from vehicle_nb.data.audit import JOURNAL, apply_decisions, audit, read_decisions
+from vehicle_nb.data.audit_report import plot_counts, report_html, write_report
+from vehicle_nb.core import path_text, VehicleError
 from vehicle_nb.data.sources import class_folders
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 from vehicle_nb.data.duplicates import THUMB_SIZE, UnionFind, align, close_pairs, hash_windows, near_duplicates, thumbnail, verify_pair
-from vehicle_nb.data.audit import audit, apply_decisions, read_decisions
-from vehicle_nb.data.audit_report import report_html, write_report
 from vehicle_nb.data.explore import explore
 from vehicle_nb.data.label_issues import find_label_issues
 from vehicle_nb.features import load_backbone

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
+from tiny import CLASSES, coloured, tiny_fitted
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
@@ -115,14 +115,7 @@ def test_batches_run_in_evaluation_mode_and_leave_each_module_as_it_was():
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     "A bundle with its feature bank, and the processed set that it comes from."
-    place = tmp_path_factory.mktemp("ood")
-    processed = tiny_processed(place / "processed", each=20)
-    path = tiny_bundle(place / "bundle")
-    model, config, _ = load_bundle(path)
-    train, val = (PackedDataset(processed, split, quiet=True) for split in ("train", "val"))
-    bank, kind, threshold = fit_ood_threshold(model, train, val, config["input_size"])
-    save_bundle(path, model, config | {"ood_score": kind, "ood_threshold": threshold}, bank)
-    return path, processed
+    return tiny_fitted(tmp_path_factory.mktemp("ood"))
 
 
 def test_a_fitted_bundle_keeps_vehicles_and_refuses_what_it_was_never_shown(fitted):

@@ -18,17 +18,15 @@ import torch
 from hostile import USED, byte_files, encode, make_hostile, oriented, random_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny import CLASSES, coloured, tiny_bundle, tiny_processed
+from tiny import CLASSES, coloured, tiny_bundle, tiny_processed, tiny_fitted
 
 from vehicle_nb.serving import onnx_export
-from vehicle_nb.evaluation.ood import fit_ood_threshold
 from vehicle_nb.commands import run_command
-from vehicle_nb.core import VehicleError
+from vehicle_nb.core import percent, VehicleError
 from vehicle_nb.files import write_json
 from vehicle_nb.data.images import BadImage, read_image
 from vehicle_nb.serving.image_input import load_image
 from vehicle_nb.serving.onnx_export import export_onnx
-from vehicle_nb.core import percent
 from vehicle_nb.serving.predictor import (
     Prediction,
     Predictor,
@@ -41,8 +39,7 @@ from vehicle_nb.serving.predictor import (
 )
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.data.dataset import PackedDataset
-from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.bundle import ShapesOnly, load_bundle
+from vehicle_nb.models.bundle import load_bundle, save_bundle, ShapesOnly
 from vehicle_nb.models.cnn import create_model
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
@@ -102,22 +99,17 @@ def test_a_weak_best_guess_is_unknown_but_its_guesses_stay(tmp_path):
 
 def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(tmp_path):
     "With a feature bank in the bundle, an image of something else is unknown whatever the softmax says."
-    processed = tiny_processed(tmp_path / "p", each=20)
-    path = tiny_bundle(tmp_path / "b")
-    model, config, _ = load_bundle(path)
-    train, val = (PackedDataset(processed, split, quiet=True) for split in ("train", "val"))
-    memory, score, threshold = fit_ood_threshold(model, train, val, config["input_size"])
-    save_bundle(path, model, config | {"ood_score": score, "ood_threshold": threshold}, memory)
-    ready = Predictor(path)
+    path, _ = tiny_fitted(tmp_path)
+    (model, config, _), ready = load_bundle(path), Predictor(path)
     known = list(ready.predict_many([coloured(kind, 900 + i, (64, 64)) for kind in CLASSES for i in range(10)]))
     assert np.mean([not a.known for a in known]) < 0.25 and all(a.label in CLASSES for a in known if a.known)
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[::8] = stripes[1::8] = stripes[:, ::8] = 255
     stranger = ready.predict(stripes)
-    assert not stranger.known and stranger.label is None and stranger.ood_score < threshold
+    assert not stranger.known and stranger.label is None and stranger.ood_score < config["ood_threshold"]
     assert ready.predict(stripes).confidence == Predictor(path).predict(stripes).confidence
     with pytest.raises(VehicleError, match=r"feature_bank.*missing"):
-        save_bundle(path, model, config | {"ood_score": score, "ood_threshold": threshold})
+        save_bundle(path, model, config)
         load_bundle(path)
 
 

@@ -72,17 +72,15 @@ def tiny_processed(path: Path, classes: list[str] = CLASSES, each: int = 5, **co
     return path
 
 
-def tiny_run(path: Path, processed: Path, epochs: int = 3) -> Path:
-    "A finished run of `vehicle_train` on `processed`, at `path`; in this process, which is left without an Accelerator."
-    from accelerate.state import AcceleratorState
-    from pytest import MonkeyPatch
+def tiny_fitted(folder: Path) -> tuple[Path, Path]:
+    "A bundle with its feature bank and threshold, and the processed set that they come from."
+    from vehicle_nb.data.dataset import PackedDataset
+    from vehicle_nb.evaluation.ood import fit_ood_threshold
+    from vehicle_nb.models.bundle import load_bundle
 
-    from vehicle_nb.train import train
-
-    options = {"epochs": epochs, "input_size": 32, "batch_size": 8, "num_threads": 1, "precision": "fp32", "quiet": True}
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        train(data=str(processed), output=str(path.parent), run_name=path.name, **options)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return path
+    processed, path = tiny_processed(folder / "processed", each=20), tiny_bundle(folder / "bundle")
+    model, config, _ = load_bundle(path)
+    train, val = (PackedDataset(processed, split, quiet=True) for split in ("train", "val"))
+    bank, score, threshold = fit_ood_threshold(model, train, val, config["input_size"])
+    save_bundle(path, model, config | {"ood_score": score, "ood_threshold": threshold}, bank)
+    return path, processed

@@ -17,9 +17,8 @@ from PIL import Image
 
 from .audit import CONFLICT, DECISIONS, DECISIONS_FILE, Audit
 from ..core import PALETTE, VehicleError, path_text, show_images, use_fonts_for
-from ..files import atomic_write
+from ..files import atomic_write, check_dest, check_overwrite
 from .images import BadImage, read_image
-from ..files import check_overwrite, check_dest
 from ..pages import figure_svg, image_uri, new_axes, render
 from ..parallel import cpu_count
 

@@ -23,10 +23,19 @@ from PIL import Image
 from .audit import DECISIONS_FILE, audit, read_decisions, stale_decisions, summarize_notes
 from .. import commands
 from ..core import VehicleError, in_notebook, path_text
-from ..files import atomic_write, file_lock, paths_overlap, write_json
+from vehicle_nb.files import (
+    atomic_write,
+    check_dest,
+    check_replace,
+    file_lock,
+    paths_overlap,
+    recover,
+    swap_dir,
+    work_dir,
+    write_json,
+)
 from .sources import class_folders, disk_errors, list_files, list_images, raw_root
 from .images import read_image
-from ..files import check_dest, check_replace, swap_dir, recover, work_dir
 from ..parallel import parallel_map
 from .split import SPLITS, assign_splits
 

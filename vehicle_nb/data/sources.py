@@ -19,24 +19,25 @@ from pathlib import Path
 from .archives import CopyMeter, unpack
 from .. import commands
 from ..core import VehicleError, in_notebook, path_text, progress
-from ..files import file_lock, paths_overlap
-from .images import image_format
-from .split import SPLIT_FOLDERS
 from vehicle_nb.files import (
     IGNORED_FILES,
     OWN_FILES,
     SOURCE_FILE,
     check_dest,
     check_replace,
-    remove_work_dir,
-    unfinished_swaps,
+    file_lock,
     is_ignored_file,
-    swap_dir,
+    paths_overlap,
     read_source_info,
     recover,
+    remove_work_dir,
+    swap_dir,
+    unfinished_swaps,
     work_dir,
     write_source_info,
 )
+from .images import image_format
+from .split import SPLIT_FOLDERS
 
 # %% ../../nbs/1_data/01_sources.ipynb #b1f78a42
 def _subfolders(path: Path) -> dict[str, Path]:

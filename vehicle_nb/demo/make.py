@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from . import cars as demo_cars
-from . import craft as demo_craft
-from . import riders as demo_riders
+from . import cars as demo_cars, craft as demo_craft, riders as demo_riders
 from ..core import VehicleError, display_name
 from .camera import Recipe
 from .scenery import SCENES, render, stream

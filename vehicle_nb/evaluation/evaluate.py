@@ -14,17 +14,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .metrics import Predictions, compute_metrics, confusion_matrix, correct_examples, most_confused
-from .metrics import predictions_table, top_losses
-from ..models.bundle import how_to_open_page, how_to_use, trained_on
+from vehicle_nb.evaluation.metrics import (
+    compute_metrics,
+    confusion_matrix,
+    correct_examples,
+    most_confused,
+    Predictions,
+    predictions_table,
+    top_losses,
+)
+from ..models.bundle import find_bundle, how_to_open_page, how_to_use, trained_on
 from .. import commands
 from ..core import VehicleError, in_notebook, percent, tune_malloc
-from ..files import write_json
+from ..files import atomic_dir, check_overwrite, check_replace, write_json
 from .explain import collect, robustness, speed, grad_cam
 from ..data.augment import normalize_batch
 from ..data.dataset import read_config
-from ..models.bundle import find_bundle
-from ..files import check_overwrite, check_replace, atomic_dir
 from .report import ood_summary, report_page
 from .ood import load_ood_images, score_ood, ood_metrics
 

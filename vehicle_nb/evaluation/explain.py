@@ -24,6 +24,7 @@ from ..pages import new_axes
 from .ood import OODDetector, ood_score, run_batches
 from ..models.bundle import load_bundle
 from ..parallel import limit_threads
+from ..data.split import SPLITS
 
 # %% ../../nbs/4_evaluation/11b_explain.ipynb #bc547b97
 def predict_probs(
@@ -75,7 +76,7 @@ def collect(
     quiet: bool = True,  # no progress bar
 ) -> tuple[Predictions, np.ndarray, torch.nn.Module, dict]:
     "Predict a split with a bundle; returns the predictions, the images (uint8 N × H × W × 3), the model and its config."
-    if split not in ("train", "val", "test"):
+    if split not in SPLITS:
         raise VehicleError(f"There is no split {split!r}: choose train, val or test.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     limit_threads()

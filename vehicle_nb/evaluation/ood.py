@@ -25,6 +25,7 @@ from ..data.preprocess import letterbox
 from ..data.sources import walk_folder
 from ..features import find_head, split_head
 from ..models.bundle import OOD_SCORES, load_bundle
+from ..pages import new_axes
 
 # %% ../../nbs/4_evaluation/13_ood.ipynb #269a0cdb
 NUM_NEIGHBORS = 10
@@ -218,9 +219,7 @@ def plot_scores(
     ax=None,  # axes to draw on; new ones by default
 ):
     "Histograms of the scores of vehicles and OOD images, and the threshold; returns the axes."
-    import matplotlib.pyplot as plt  # here, because a command without plots need not load it
-
-    ax = ax or plt.subplots(figsize=(6.2, 3.6))[1]
+    ax = ax or new_axes(6.2, 3.6)
     known, ood = scores.known[scores.score], scores.ood[scores.score]
     bins = np.linspace(min(known.min(), ood.min()), max(known.max(), ood.max()), 25)
     for values, colour, name in ((known, PALETTE[0], "vehicles of the test split"), (ood, PALETTE[3], "OOD images")):

@@ -13,8 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .metrics import Predictions, confusion_matrix, correct_examples, most_confused, top_losses
-from .metrics import plot_confusion, plot_coverage, plot_reliability
+from vehicle_nb.evaluation.metrics import (
+    confusion_matrix,
+    correct_examples,
+    most_confused,
+    plot_confusion,
+    plot_coverage,
+    plot_reliability,
+    Predictions,
+    top_losses,
+)
 from ..core import percent, display_name
 from .explain import heat_overlay, plot_robustness
 from .ood import OODScores, plot_scores

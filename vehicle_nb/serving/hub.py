@@ -17,14 +17,12 @@ from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, get_tok
 
 from .. import commands
 from ..core import VehicleError, in_notebook, percent
-from ..files import atomic_write
+from ..files import atomic_dir, atomic_write, check_overwrite
 from ..data.archives import unpack
 from ..data.sources import disk_errors
 from ..evaluation.report import read_report, robustness_rows
 from .onnx_export import MADE_BY, ONNX_FILE, export_onnx, read_onnx
-from ..models.bundle import find_bundle, read_bundle_config
-from ..models.bundle import load_bundle
-from ..files import check_overwrite, atomic_dir
+from ..models.bundle import find_bundle, load_bundle, read_bundle_config
 from ..pages import render
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0012

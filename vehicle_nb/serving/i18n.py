@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from ..core import display_name
+from ..core import display_name, percent
 from .predictor import UNKNOWN_TEXT
-from ..core import percent
 
 # %% ../../nbs/5_serving/15c_i18n.ipynb #3771e649
 def class_title(

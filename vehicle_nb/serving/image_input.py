@@ -29,8 +29,7 @@ import torch
 from PIL import Image
 
 from ..core import path_text
-from ..data.images import BadImage, read_image
-from ..data.images import decode_image, open_image
+from ..data.images import BadImage, decode_image, open_image, read_image
 
 # %% ../../nbs/5_serving/14a_image_input.ipynb #e1f0a002
 MAX_URL_BYTES = 32 * 2**20  # a larger file is refused

@@ -21,11 +21,10 @@ from torch import nn
 from ..data.augment import resize_bytes, normalize_batch
 from ..evaluation.ood import OODDetector
 from ..core import VehicleError
-from ..files import atomic_write
+from ..files import atomic_write, check_overwrite
 from ..parallel import cpu_count
 from ..data.dataset import PackedDataset
 from ..models.bundle import load_bundle
-from ..files import check_overwrite
 
 # %% ../../nbs/5_serving/14b_onnx_export.ipynb #ea099972
 def _optional(*names: str):

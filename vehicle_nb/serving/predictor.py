@@ -12,7 +12,6 @@ import glob
 import json
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +31,12 @@ from .. import commands
 from ..core import VehicleError, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
 from ..data.images import BadImage
 from ..data.sources import walk_folder
-from ..parallel import cpu_count
+from ..parallel import cpu_count, fastest_num_threads, limit_threads, requested_threads
 from ..models.finetune import fold_bn
 from .onnx_export import read_onnx
 from .image_input import is_url, load_image, image_name
 from ..data.augment import normalize_batch
-from ..models.bundle import find_bundle, cannot_load, read_bundle_config
-from ..models.bundle import load_bundle
-from ..parallel import requested_threads, limit_threads, fastest_num_threads
+from ..models.bundle import cannot_load, find_bundle, load_bundle, read_bundle_config
 from ..data.preprocess import letterbox
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #5245bd6d
@@ -99,9 +96,6 @@ def prediction_from_logits(
     return Prediction(top[0][0] if known else None, top[0][1], top, probs, known, score, name)
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #20c1e06e
-_tracing = threading.Lock()  # while torch.fx traces one network, no other may run: it replaces nn.Module.__call__ for the whole process
-
-
 class Predictor:
     "A bundle, ready to classify images."
 
@@ -122,9 +116,9 @@ class Predictor:
             self.config = read_bundle_config(self.path)
             self.network = read_onnx(self.path, self.config)
         else:
-            self.model, self.config, memory = load_bundle(self.path, self.device)
-            with _tracing:
-                self.network = OODDetector(fold_bn(self.model, inference=True), memory)  # float N×3×S×S in; logits N×C and kNN scores N out
+            self.model, self.config, feature_bank = load_bundle(self.path, self.device)
+            # Floats N×3×S×S in; logits N×C and kNN scores N out.
+            self.network = OODDetector(fold_bn(self.model, inference=True), feature_bank)
         self.classes: list[str] = list(self.config["classes"])
         self.image_size, self.input_size = int(self.config["image_size"]), int(self.config["input_size"])
         self.temperature = float(self.config.get("temperature", 1.0))
@@ -149,9 +143,8 @@ class Predictor:
         "Logits N×C and OOD scores N, both float32 on the CPU."
         images = torch.from_numpy(images)  # the ONNX model takes bytes and makes its own input of them
         images = images if self.backend == "onnx" else normalize_batch(images.to(self.device), self.input_size)
-        with _tracing:
-            logits, familiar = self.network(images)
-        return logits.float().cpu(), ood_score(self.score, logits, familiar, self.temperature).float().cpu()
+        logits, knn = self.network(images)
+        return logits.float().cpu(), ood_score(self.score, logits, knn, self.temperature).float().cpu()
 
     def logits(self, images: np.ndarray) -> torch.Tensor:  # uint8 N×image_size×image_size×3
         "The network's logits, float32 N×C on the CPU."

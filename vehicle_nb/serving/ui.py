@@ -21,11 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import pandas as pd
 import torch
 
 from .. import commands
@@ -354,26 +352,16 @@ def figure(
 ) -> str:
     "A figure of the evaluation report for the page (HTML)."
 
-    def without_title():
+    def without_legend():
         ax = draw()
-        ax.set_title("")  # the page has a sentence in its place
         for legend in list(ax.figure.legends):
             legend.remove()
         return ax
 
     with _drawing:
-        svg = figure_svg(without_title)
+        svg = figure_svg(without_legend, titles=False)  # the page has a sentence in their place
     uri = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
     return f'<div class="{f"figure {look}".strip()}"><img src="{uri}" alt="{html.escape(alt)}"></div>'
-
-
-def _confidences(table: pd.DataFrame, num_classes: int) -> SimpleNamespace:
-    "Predictions for `plot_reliability`, which needs only the largest probability: the rest is spread evenly."
-    confidence, correct = table["confidence"].to_numpy(), table["correct"].to_numpy()
-    probs = np.repeat((1 - confidence)[:, None] / max(1, num_classes - 1), num_classes, 1).astype(np.float32)
-    probs[:, 0] = confidence
-    classes = [str(i) for i in range(num_classes)]
-    return SimpleNamespace(confidence=confidence, correct=correct, probs=probs, labels=np.where(correct, 0, 1), classes=classes)
 
 
 def charts(
@@ -388,7 +376,7 @@ def charts(
     names = [say.class_name(c) for c in report["confusion"]["classes"]]
 
     def reliability():
-        ax = plot_reliability(_confidences(report["predictions"], len(names)), bins=10)
+        ax = plot_reliability(report["predictions"], bins=10)
         ax.set(xlabel=say("confidence"), ylabel=say("accuracy"))
         return ax
 

@@ -31,7 +31,7 @@ from ..core import VehicleError
 from ..files import atomic_write, file_lock, write_json
 from ..data.dataset import read_config
 from ..models.bundle import is_finished, save_bundle, trained_on
-from .config import CONFIG_FILE, RUN_OPTIONS, TrainConfig, read_config_file
+from .config import CONFIG_FILE, PROGRESS_FILE, RUN_OPTIONS, TrainConfig, read_config_file
 from .dist import how_to_resume, run_on_main, main_rank_error
 
 # %% ../../nbs/3_training/09a_checkpoints.ipynb #3398f24e
@@ -67,7 +67,7 @@ class ProgressFile:
         run: Path,  # folder of the run
         active: bool = True,  # False on all ranks but rank 0: nothing is written
     ):
-        self.path, self.active, self.written = run / "progress.json", active, -math.inf
+        self.path, self.active, self.written = run / PROGRESS_FILE, active, -math.inf
         self.values = dict.fromkeys(("stage", "epoch", "epochs", "step", "steps", "seconds_left", "val_accuracy"))
 
     def update(
@@ -301,7 +301,7 @@ def _check_free(path: Path):
         raise VehicleError(f"{path} holds a run already. {another}{more}")
     if (path / "model.safetensors").exists() or (path / "config.json").exists():
         raise VehicleError(f"{path} holds a model that was trained elsewhere, and a new run would overwrite it. {another}")
-    own = (CONFIG_FILE, "checkpoints", "tensorboard", "progress.json")
+    own = (CONFIG_FILE, "checkpoints", "tensorboard", PROGRESS_FILE)
     other = [p.name for p in path.iterdir() if p.name not in own and p.name[0] != "."]
     if other:
         raise VehicleError(f"{path} holds other files than those of a run, such as {min(other)}. {another}")
@@ -311,7 +311,7 @@ def _clear(path: Path, root: Path | None):
     "Leave no folder behind in which no run has begun."
     if not (path / CONFIG_FILE).exists() and not list_checkpoints(path):
         with suppress(OSError):
-            for left in (*path.glob(".checkpoints.lock*"), *path.glob("progress.json")):
+            for left in (*path.glob(".checkpoints.lock*"), *path.glob(PROGRESS_FILE)):
                 left.unlink()
             path.rmdir()  # fails if anything else lies in it
             if root:
