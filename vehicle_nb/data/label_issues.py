@@ -115,6 +115,8 @@ def file_features(
     "Features of image files; a file that cannot be read any more counts as a black image."
     import torch
 
+    from vehicle_nb.data.augment import normalize_batch
+
     def pixels(path):
         try:
             img = read_image(path, 2 * size)
@@ -130,6 +132,6 @@ def file_features(
         for n, batch in enumerate(progress(batches, "features", unit="batch", disable=quiet)):
             ready, waiting = waiting[: len(batch)], waiting[len(batch) :]
             waiting += [pool.submit(pixels, path) for path in paths[32 * n + 64 : 32 * n + 96]]
-            xb = torch.from_numpy(np.stack([task.result() for task in ready])).to(device).permute(0, 3, 1, 2)
-            found.append(backbone(xb.float() / 127.5 - 1).float().cpu().numpy())
+            images = torch.from_numpy(np.stack([task.result() for task in ready])).to(device)
+            found.append(backbone(normalize_batch(images)).float().cpu().numpy())
     return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
