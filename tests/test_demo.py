@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.demo.make import DEMO_CLASSES, contact_sheet, draw_vehicle, make_demo, make_recipe
+from vehicle_nb.demo.make import DEMO_CLASSES, contact_sheet, draw_vehicle, make_demo, make_shot
 from vehicle_nb.demo.scenery import SCENES, render, stream
 from vehicle_nb.demo.shapes import VEHICLES, Mesh
 
@@ -27,7 +27,7 @@ def test_the_twenty_classes():
 @pytest.mark.parametrize("name", DEMO_CLASSES)
 def test_each_class_is_drawn_in_each_place(name):
     for seed, scene in enumerate(SCENES):
-        image = render(replace(make_recipe(name, seed, 64), scene=scene))
+        image = render(replace(make_shot(name, seed, 64), scene=scene))
         assert image.mode == "RGB" and max(image.size) == 64
         assert np.asarray(image).std() > 4, f"{name} in {scene}: nothing to be seen"
 

@@ -66,8 +66,13 @@ def car(rng) -> list[Part]:
     return [lower, cabin, *mirrors, *sign, *wheels(xs, 0.8, r, 0.22)]
 
 
-def van_front(n: float, top: float, back: float, body) -> tuple[Part, tuple]:
-    "The short nose that vans and ambulances share, and half its width."
+def van_front(
+    n: float,  # x of the front bumper, metres
+    top: float,  # height of the roof, metres
+    back: float,  # x of the rear end, metres
+    body,  # colour: RGB, 0 to 255
+) -> tuple[Part, tuple]:
+    "The nose and body that vans and ambulances share, and half its width at two heights, as width() takes it."
     half = (1.1, 0.97, top, 0.84)
     side = [(back, 0.32), (n - 0.05, 0.3), (n, 0.75), (n - 0.2, 1.02), (n - 0.75, 1.2), (n - 1.35, top - 0.06), (n - 1.6, top), (back, top)]
     part = prism(side, half, body)
@@ -99,13 +104,22 @@ def van(rng) -> list[Part]:
     return [part, *mirrors, *wheels((n - 0.85, -n + 0.85), 0.88, 0.36, 0.24)]
 
 
-def cross(x, z, r) -> list:
+def cross(
+    x: float,  # x of its centre, metres
+    z: float,  # height of its centre, metres
+    r: float,  # from the centre to the end of an arm, metres
+) -> list:  # corners (x, z)
     "The outline of an upright cross."
     k, turns = r * 0.36, [(1, 0), (0, 1), (-1, 0), (0, -1)]
     return [(x + c * u - s * v, z + s * u + c * v) for c, s in turns for u, v in ((k, -k), (r, -k), (r, k))]
 
 
-def beacons(rng, x, z, half) -> list[Part]:
+def beacons(
+    rng,  # random generator
+    x: float,  # x of the bar, metres
+    z: float,  # height of the roof below it, metres
+    half: float,  # half the width of the roof, metres
+) -> list[Part]:
     "A bar of blue, or blue and red, lights across the roof."
     colours = pick(rng, [((40, 90, 255), (40, 90, 255)), ((240, 30, 40), (40, 90, 255)), ((240, 30, 40), (240, 30, 40))])
     lamps = [box(x - 0.15, x + 0.15, z, z + 0.22, half * 0.42, c, side * half * 0.56) for c, side in zip(colours, (1, -1), strict=True)]
@@ -166,7 +180,14 @@ def bus(rng) -> list[Part]:
     return [part, *nose, *wheels(xs, half - 0.13, 0.48, 0.28)]
 
 # %% ../../nbs/demo/cars.ipynb #29bd8895
-def cab_over(body, x0, x1, top, half, doors) -> Part:
+def cab_over(
+    body,  # colour: RGB, 0 to 255
+    x0: float,  # x of its back, metres
+    x1: float,  # x of its front, metres
+    top: float,  # height of its roof, metres
+    half: float,  # half its width, metres
+    doors,  # x of the rear edge of each door, metres
+) -> Part:
     "The flat-nosed cab of lorries: windscreen, grille, lamps, and a window for each door."
     side = [(x0, 0.5), (x1, 0.5), (x1 + 0.08, 1.3), (x1 - 0.08, top - 0.35), (x1 - 0.32, top), (x0, top)]
     part = prism(side, half, body) + on_rim(side, 2, half, -0.92, 0.92, 0.06, 0.92, GLASS)
@@ -178,7 +199,14 @@ def cab_over(body, x0, x1, top, half, doors) -> Part:
     return part
 
 
-def load(rng, style: str, x0: float, x1: float, floor: float, half: float) -> list[Part]:
+def load(
+    rng,  # random generator
+    style: str,  # box, tank, tipper or logs
+    x0: float,  # x of its rear end, metres
+    x1: float,  # x of its front end, metres
+    floor: float,  # height of the loading floor, metres
+    half: float,  # half the width of the floor, metres
+) -> list[Part]:
     "What a lorry carries: a box, a tank, a tipper of sand, or logs."
     colour, middle = paint(rng), (x0 + x1) / 2
     if style == "box":
@@ -207,7 +235,13 @@ def truck(rng) -> list[Part]:
     return [cab, frame, *goods, *wheels((1.05, back - long + 0.9, back - long + 2.05), half - 0.18, 0.5, 0.34)]
 
 
-def ladder_of(x0, x1, z, half, colour) -> Part:
+def ladder_of(
+    x0: float,  # x of its foot, metres
+    x1: float,  # x of its top, metres
+    z: float,  # height of the lower rails, metres
+    half: float,  # half the distance between left and right rails, metres
+    colour,  # RGB, 0 to 255
+) -> Part:
     "Two rails on each side, and the rungs between them."
     part = [rod((x0, side * half, z + up), (x1, side * half, z + up), r=r, colour=colour)[0] for side in (1, -1) for up,
         r in ((0, 0.09), (0.36, 0.06))]

@@ -47,8 +47,15 @@ from vehicle_nb.demo.shapes import (
 )
 
 # %% ../../nbs/demo/craft.ipynb #34b6b4f3
-def hull(n, half, high, colour, bow, sheer) -> Part:
-    "A boat's hull: a flat stern at −n, a raked bow at n + bow; `high` is the deck's height above the keel."
+def hull(
+    n: float,  # half the length of the keel, metres
+    half: float,  # half the width amidships, metres
+    high: float,  # height of the deck above the keel, metres
+    colour,  # RGB, 0 to 255
+    bow: float,  # how far the bow reaches beyond the keel, metres
+    sheer: float,  # how much the deck rises towards the bow, metres
+) -> Part:
+    "A boat's hull: a flat stern at -n, a raked bow at n + bow."
     rings = [(-n, 0.88, 0.0), (0.0, 1.0, 0.0), (n * 0.55, 0.8, sheer * 0.4), (n, 0.3, sheer)]
     deck = [(x, half * w, high + up) for x, w, up in rings] + [(n + bow, 0.0, high + sheer * 1.15)]
     keel = [(x, half * w * 0.62, 0.0) for x, w, up in rings] + [(n + bow * 0.1, 0.0, 0.12)]
@@ -72,7 +79,11 @@ def boat(rng) -> list[Part]:
     return [shell, *pick(rng, [sailing, cruiser, fishing])(rng, n, high)]
 
 
-def sailing(rng, n: float, high: float) -> list[Part]:
+def sailing(
+    rng,  # random generator
+    n: float,  # half the length of the keel, metres
+    high: float,  # height of the deck, metres
+) -> list[Part]:
     "A mast with a mainsail and a jib, a low cabin."
     main = paint(rng, [(248, 246, 238), (248, 246, 238), (212, 60, 50), (244, 204, 90), (60, 112, 178)])
     jib = paint(rng, [(248, 246, 238), (206, 70, 60), (70, 124, 188)])
@@ -85,7 +96,11 @@ def sailing(rng, n: float, high: float) -> list[Part]:
         rod((0.5, 0, high + 0.85), (-3.0, swing, high + 0.82), r=0.05, colour=wood)]
 
 
-def cruiser(rng, n: float, high: float) -> list[Part]:
+def cruiser(
+    rng,  # random generator
+    n: float,  # half the length of the keel, metres
+    high: float,  # height of the deck, metres
+) -> list[Part]:
     "A cabin with raked windows, a bridge on top, a rail round the bow."
     house, half = [(-1.6, high), (2.0, high + 0.1), (0.9, high + 0.95), (-1.5, high + 0.95)], (high, 0.95, high + 0.95, 0.75)
     cabin = prism(house, half, WHITE) + panes(house, half, [-0.6, 0.4], GLASS, 0.05, 0.62)
@@ -96,7 +111,11 @@ def cruiser(rng, n: float, high: float) -> list[Part]:
     return [cabin, prism(fly, 0.7, WHITE) + on_rim(fly, 1, 0.7, -0.8, 0.8, 0.2, 0.9, GLASS), arch, *rail]
 
 
-def fishing(rng, n: float, high: float) -> list[Part]:
+def fishing(
+    rng,  # random generator
+    n: float,  # half the length of the keel, metres
+    high: float,  # height of the deck, metres
+) -> list[Part]:
     "An upright wheelhouse forward, a mast with a derrick, crates aft."
     trim, house = paint(rng), rect(0.4, 1.9, high, high + 1.7)
     cabin = prism(house, 0.75, WHITE) + on_sides(rect(0.6, 1.7, high + 0.95, high + 1.45), 0.75, GLASS)
@@ -172,8 +191,11 @@ def hovercraft(rng) -> list[Part]:
         box(-n + 1.2, -1.0, z, z + 0.6, 0.5, DARK)]
 
 
-def skirt(plan, high: float) -> Part:
-    "Bulging rubber segments round an outline (x, y)."
+def skirt(
+    plan: list,  # outline from above: corners (x, y) in order, metres
+    high: float,  # height of its upper edge, metres
+) -> Part:
+    "Bulging rubber segments round an outline."
     part, rows = [], [(0.0, 0.97), (high * 0.3, 1.06), (high * 0.66, 1.03), (high, 0.9)]
     for i, (a, b) in enumerate(zip(plan, [*plan[1:], plan[0]], strict=True)):
         for t in range(3):
@@ -184,7 +206,13 @@ def skirt(plan, high: float) -> Part:
     return part
 
 
-def ducted_fan(rng, x: float, z: float, r: float, colour) -> list[Part]:
+def ducted_fan(
+    rng,  # random generator
+    x: float,  # x of the hub, metres
+    z: float,  # height of the hub, metres
+    r: float,  # radius of the ring, metres
+    colour,  # of the ring: RGB, 0 to 255
+) -> list[Part]:
     "A fan with five blades inside a ring."
     ring, spin = circle(0, z, r, 21, 0, 359.9), rng.uniform(0, 72)
     duct = [s for a, b in pairwise(ring) for s in plate(*[(x + e, y, up) for e,
@@ -198,14 +226,34 @@ def ducted_fan(rng, x: float, z: float, r: float, colour) -> list[Part]:
     return [fan, duct]
 
 # %% ../../nbs/demo/craft.ipynb #5f8aebda
-def wing(x, y, z, span, root, tip, sweep, lift, colour, thick=0.12) -> list[Part]:
-    "A pair of wings: chord `root` at the body, `tip` at the end, which lies `sweep` behind and `lift` above."
+def wing(
+    x: float,  # x of the front edge at the body, metres
+    y: float,  # from the middle of the body to the wing, metres
+    z: float,  # height of the wing at the body, metres
+    span: float,  # length of one wing, metres
+    root: float,  # chord (front edge to rear edge) at the body, metres
+    tip: float,  # chord at the end, metres
+    sweep: float,  # how far the end lies behind the root, metres
+    lift: float,  # how far the end lies above the root, metres
+    colour,  # RGB, 0 to 255
+    thick: float = 0.12,  # thickness of the front edge, metres
+) -> list[Part]:  # left and right
+    "A pair of straight or swept wings."
     plan = [(x, y, z), (x - root, y, z), (x - sweep - tip, y + span, z + lift), (x - sweep, y + span, z + lift)]
     return [sheet([(px, side * py, pz) for px, py, pz in plan], [thick, thick, thick * 0.4, thick * 0.4], colour) for side in (1, -1)]
 
 
-def blades(x, y, z, r, count, spin, colour, axis="x") -> Part:
-    "A propeller that turns about the x axis, or a tail rotor about the y axis."
+def blades(
+    x: float,  # x of the hub, metres
+    y: float,  # y of the hub, metres
+    z: float,  # height of the hub, metres
+    r: float,  # length of a blade, metres
+    count: int,  # number of blades
+    spin: float,  # how far they have turned, degrees
+    colour,  # RGB, 0 to 255
+    axis: str = "x",  # what they turn about: x (a propeller) or y (a tail rotor)
+) -> Part:
+    "A propeller or a tail rotor, without its hub."
     part = []
     for i in range(count):
         points = [circle(0, z, q * r, 1, spin + 360 * i / count + k)[0] for k, q in ((-60, 0.08), (-5, 1), (5, 1), (60, 0.08))]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .camera import LIGHTS, Camera, Light, Recipe, draw_mesh, shade, shadow_mask
+from .camera import LIGHTS, Camera, Light, Shot, draw_mesh, shade, shadow_mask
 from .shapes import VEHICLES, Mesh, mix, paint, pick, rect, tone
 
 # %% ../../nbs/demo/scenery.ipynb #51e916d3
@@ -274,42 +274,42 @@ def road(
 
 
 def base_row(
-    recipe: Recipe,  # parameters of the image
+    shot: Shot,  # parameters of the image
     rng,  # random generator
     camera: Camera,  # the camera
     touch: float,  # highest row where the vehicle touches the ground
 ) -> float:
     "The row where the ground begins: at the horizon, or closer where something stands behind the vehicle."
-    h = recipe.height * 2
-    if recipe.flying:
-        return h * 1.3 if recipe.scene == "sky" else max(camera.horizon, h * rng.uniform(0.55, 0.95))
+    h = shot.height * 2
+    if shot.flying:
+        return h * 1.3 if shot.scene == "sky" else max(camera.horizon, h * rng.uniform(0.55, 0.95))
     base = min(camera.horizon, touch - 0.02 * h)
-    close = SCENES[recipe.scene].near or recipe.scene in ("sky", "studio") or (base < h * 0.12 and rng.random() < 0.7)
-    return max(base, touch - h * rng.uniform(0.03, 0.14 if recipe.scene == "sky" else 0.3)) if close else base
+    close = SCENES[shot.scene].near or shot.scene in ("sky", "studio") or (base < h * 0.12 and rng.random() < 0.7)
+    return max(base, touch - h * rng.uniform(0.03, 0.14 if shot.scene == "sky" else 0.3)) if close else base
 
 
 def paint_place(
-    recipe: Recipe,  # parameters of the image
+    shot: Shot,  # parameters of the image
     rng,  # random generator
     light: Light,  # time of day
     camera: Camera,  # the camera
     touch: float,  # highest row where the vehicle touches the ground
 ) -> Canvas:
     "Sky, distant layers and ground; `touch` is the highest row where the vehicle touches the ground."
-    scene, size, base = SCENES[recipe.scene], (recipe.width * 2, recipe.height * 2), base_row(recipe, rng, camera, touch)
-    sky = paint_sky(size, rng, light, base, 5.0 if recipe.scene == "sky" else 2.0)
-    canvas = Canvas(sky, rng, light, base, math.tan(math.radians(recipe.roll)))
+    scene, size, base = SCENES[shot.scene], (shot.width * 2, shot.height * 2), base_row(shot, rng, camera, touch)
+    sky = paint_sky(size, rng, light, base, 5.0 if shot.scene == "sky" else 2.0)
+    canvas = Canvas(sky, rng, light, base, math.tan(math.radians(shot.roll)))
     colour = paint(rng, scene.ground, 5.0)
-    if recipe.scene == "studio":  # a paper backdrop: no line between wall and floor
+    if shot.scene == "studio":  # a paper backdrop: no line between wall and floor
         line, k = min(max(camera.horizon / size[1], 0.1), 0.95), light.ambient[1] * 0.5 + 0.6
         rows = [tone(colour, k * (0.86 + 0.1 * t if t < line else 1.06 - 0.12 * (t - line))) for t in np.linspace(0, 1, 12)]
         canvas.image.paste(Image.fromarray(np.array(rows, np.uint8)[:, None]).resize(size, Image.Resampling.BICUBIC))
         return canvas
     for layer in scene.far:
         far_layer(canvas, layer, scene.near)
-    water = recipe.afloat and not scene.water
+    water = shot.afloat and not scene.water
     paint_ground(canvas, (52, 118, 148) if water else colour, "waves" if water else scene.marks)
-    if scene.water and not recipe.afloat and not recipe.flying:
+    if scene.water and not shot.afloat and not shot.flying:
         quay = paint(rng, [(176, 172, 164), (158, 130, 98), (196, 180, 146), (136, 138, 142)])
         top = max(6.0, touch - base - rng.uniform(0.02, 0.07) * size[1])
         paint_ground(canvas, quay, pick(rng, ["slabs", "tufts"]), top)
@@ -389,28 +389,28 @@ def draw_occluder(
 
 def degrade(
     image: Image.Image,  # the drawn image
-    recipe: Recipe,  # parameters of the image
+    shot: Shot,  # parameters of the image
     rng,  # random generator
 ) -> Image.Image:
     "Weather and camera faults: rain, snow, blur, fog, contrast, noise."
     w, h = image.size
     draw, lean = ImageDraw.Draw(image, "RGBA"), rng.uniform(-0.4, 0.4)
-    for x, y, k in zip(*rng.uniform(0, 1, (3, 80)), strict=True) if recipe.weather in ("rain", "snowfall") else ():
+    for x, y, k in zip(*rng.uniform(0, 1, (3, 80)), strict=True) if shot.weather in ("rain", "snowfall") else ():
         x, y, k = x * w, y * h, 0.4 + 0.6 * k
-        if recipe.weather == "rain":
+        if shot.weather == "rain":
             draw.line((x, y, x + lean * 0.07 * h * k, y + 0.07 * h * k), fill=(230, 236, 244, int(110 * k)), width=1)
         else:
             r = 0.0075 * w * k
             draw.ellipse((x - r, y - r, x + r, y + r), fill=(250, 250, 252, int(220 * k)))
-    if recipe.blur:
-        image = image.filter(ImageFilter.GaussianBlur(recipe.blur * w / 256))
+    if shot.blur:
+        image = image.filter(ImageFilter.GaussianBlur(shot.blur * w / 256))
     pixels = np.asarray(image).astype(np.float32)
-    if recipe.weather == "fog":
-        pixels += (np.float32(LIGHTS[recipe.light].haze) * 0.96 - pixels) * np.float32(rng.uniform(0.2, 0.38))
+    if shot.weather == "fog":
+        pixels += (np.float32(LIGHTS[shot.light].haze) * 0.96 - pixels) * np.float32(rng.uniform(0.2, 0.38))
     pixels = (pixels - 118) * np.float32(rng.uniform(0.9, 1.14)) + np.float32(118 + rng.uniform(-10, 14))
-    if recipe.noise:
+    if shot.noise:
         grain = rng.standard_normal((h, w, 1), dtype=np.float32) + 0.5 * rng.standard_normal((h, w, 3), dtype=np.float32)
-        pixels += grain * np.float32(recipe.noise)
+        pixels += grain * np.float32(shot.noise)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 # %% ../../nbs/demo/scenery.ipynb #69facfb3
@@ -424,38 +424,38 @@ def stream(
 
 
 def render(
-    recipe: Recipe,  # parameters of the image
+    shot: Shot,  # parameters of the image
 ) -> Image.Image:
-    "Draw a recipe at twice its size and reduce the result, which smooths the edges."
-    what, light, rng = VEHICLES[recipe.class_name], LIGHTS[recipe.light], stream(recipe.class_name, recipe.seed, "scene")
-    if recipe.weather != "clear":
+    "Draw a shot at twice its size and reduce the result, which smooths the edges."
+    what, light, rng = VEHICLES[shot.class_name], LIGHTS[shot.light], stream(shot.class_name, shot.seed, "scene")
+    if shot.weather != "clear":
         light = light._replace(sun=tone(light.sun, 0.36), zenith=mix(light.zenith, light.haze, 0.6), ambient=tone(light.ambient, 1.12))
-    mesh = Mesh(what.build(stream(recipe.class_name, recipe.seed, "vehicle")), what.draft if recipe.afloat else 0.0)
-    size = (recipe.width * 2, recipe.height * 2)
-    camera, side = Camera(recipe, mesh, *size), math.radians(recipe.azimuth + rng.uniform(-75, 75))
+    mesh = Mesh(what.build(stream(shot.class_name, shot.seed, "vehicle")), what.draft if shot.afloat else 0.0)
+    size = (shot.width * 2, shot.height * 2)
+    camera, side = Camera(shot, mesh, *size), math.radians(shot.azimuth + rng.uniform(-75, 75))
     sun = np.array([math.cos(side), math.sin(side), rng.uniform(0.9, 1.9)])
     sun /= np.linalg.norm(sun)
-    canvas = paint_place(recipe, rng, light, camera, camera.project(mesh.corners())[0][:, 1].min())
+    canvas = paint_place(shot, rng, light, camera, camera.project(mesh.corners())[0][:, 1].min())
     colours = shade(mesh, camera, light, sun)
-    if recipe.afloat:
+    if shot.afloat:
         paint_water(canvas, mesh, camera, colours, rng.random() < 0.6)
-    elif not recipe.flying:
+    elif not shot.flying:
         dark = shadow_mask(mesh, camera, sun, size).point([int(v * 0.5) for v in range(256)])
         canvas.image.paste(canvas.lit((26, 28, 38)), mask=dark)
     lamps = draw_mesh(canvas.draw, mesh, camera, colours)
-    if recipe.light in ("night", "dusk"):
+    if shot.light in ("night", "dusk"):
         paint_lamps(canvas, lamps)
-    if recipe.occluder:
-        draw_occluder(canvas, recipe.occluder, camera.box, recipe.afloat)
-    return degrade(canvas.image.reduce(2), recipe, rng)
+    if shot.occluder:
+        draw_occluder(canvas, shot.occluder, camera.box, shot.afloat)
+    return degrade(canvas.image.reduce(2), shot, rng)
 
 # %% ../../nbs/demo/scenery.ipynb #22b7344c
 def catalogue(kinds, count: int = 4, size: int = 150, **changes) -> Image.Image:
     "Plain views: the first `count` vehicles of each class, as a sheet."
     rows = []
     for name in kinds:
-        recipes = [Recipe(name, s, size, size, azimuth=(52, 118, 300, 62)[s % 4], elevation=12, **changes) for s in range(count)]
-        rows += [render(r) for r in recipes]
+        shots = [Shot(name, s, size, size, azimuth=(52, 118, 300, 62)[s % 4], elevation=12, **changes) for s in range(count)]
+        rows += [render(shot) for shot in shots]
     sheet_ = Image.new("RGB", (len(rows) // 2 * size, 2 * size))
     for i, image in enumerate(rows):
         sheet_.paste(image, (i % (len(rows) // 2) * size, i // (len(rows) // 2) * size))
