@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from hostile import (
@@ -70,8 +71,7 @@ def make_raw(path: Path, classes=("bus", "car"), count: int = 3) -> Path:
 
 def command(*args, **kwargs) -> subprocess.CompletedProcess:
     "Run `python -m vehicle_nb.data.sources`."
-    args = [sys.executable, "-m", "vehicle_nb.data.sources", *map(str, args)]
-    return subprocess.run(args, capture_output=True, text=True, timeout=120, **kwargs)
+    return forks.run("vehicle_nb.data.sources", *args, **kwargs)
 
 
 def refused(result: subprocess.CompletedProcess, *words: str) -> None:
@@ -709,15 +709,15 @@ def test_disk_full_leaves_the_old_set(tmp_path, monkeypatch):
 def test_killed_while_unpacking(tmp_path):
     members = {f"{name}/{i}.jpg": np.random.default_rng(i).bytes(300) for name in ("bus", "car") for i in range(4000)}
     write_tar(tmp_path / "a.tgz", members)
-    args = [sys.executable, "-m", "vehicle_nb.data.sources", "--from", tmp_path / "a.tgz", "--output", tmp_path / "raw"]
-    process = subprocess.Popen(args, stderr=subprocess.DEVNULL)
+    args = ["--from", tmp_path / "a.tgz", "--output", tmp_path / "raw"]
+    process = forks.Forked("vehicle_nb.data.sources", *args)
     half = tmp_path / ".raw.work" / "new" / "bus"
     while not (half.exists() and len(list(half.iterdir())) > 50):
         assert process.poll() is None, "it ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "raw").exists()  # no half set
-    assert command(*args[3:]).returncode == 0
+    assert command(*args).returncode == 0
     assert len(list_images(tmp_path / "raw")) == 8000 and not (tmp_path / ".raw.work").exists()
 
 

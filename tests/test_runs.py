@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from forks import FORKS, Forked
+from ranks import hold_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb.models.bundle import find_bundle, is_finished, list_bundles
@@ -98,15 +100,15 @@ def test_a_run_that_lives_is_left_alone_and_its_holder_is_named(processed, finis
 
 
 def test_the_lock_of_a_run_ends_with_a_killed_process(tmp_path):
-    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.training.checkpoints import lock_run\n"
-    code += "with lock_run(Accelerator(cpu=True), sys.argv[1], 'run', 'net', False): print('held', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
+    ready = FORKS.Event()
+    holder = FORKS.Process(target=hold_run, args=(tmp_path, ready))
+    holder.start()
+    assert ready.wait(60)
     acc = Accelerator(cpu=True)
     with pytest.raises(VehicleError, match=f"process {holder.pid} on"), lock_run(acc, str(tmp_path), "run", "net", False):
         pass
     holder.kill()
-    holder.communicate()
+    holder.join()
     with lock_run(acc, str(tmp_path), "run", "net", False) as path:
         (path / "train_config.json").write_text("{}")
     with lock_run(acc, str(tmp_path), "run", "net", False):  # killed before its first checkpoint: it may begin anew
@@ -333,16 +335,15 @@ def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup():
 def test_a_run_whose_terminal_is_closed_is_saved_and_says_how_to_go_on(processed, tmp_path):
     ours, theirs = pty.openpty()
     options = f"--data {processed} --output {tmp_path} --run_name run --epochs 500 --input_size 32 --batch_size 8 --num_threads 1"
-    command = f"exec {sys.executable} -m vehicle_nb.train {options} 2> {tmp_path}/errors.txt"
-    process = subprocess.Popen(["bash", "-c", command], preexec_fn=lambda: os.login_tty(theirs))
-    os.close(theirs)
+    process = Forked("vehicle_nb.train", *options.split(), stdout=Path(os.ttyname(theirs)))
     deadline = time.monotonic() + 120
     while not list_checkpoints(tmp_path / "run"):
-        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "errors.txt").read_text()
-        time.sleep(0.1)
+        assert process.poll() is None and time.monotonic() < deadline, process.kill() or process.communicate()
+        time.sleep(0.05)
+    os.close(theirs)
     os.close(ours)
     assert process.wait(60) == 75
-    last = (tmp_path / "errors.txt").read_text().splitlines()[-1]
+    last = process.communicate()[1].splitlines()[-1]
     assert last == f"vehicle_train: asked to stop; the run is saved. Resume with: vehicle_train --resume --run_name run --output {tmp_path}"
 
 
