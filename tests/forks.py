@@ -12,11 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-FORKS = multiprocessing.get_context("forkserver")
+FORKS = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else None)
 # Importing all this takes longer than most of what a test asks of a process.
 OURS = ("data.explore", "distributed", "evaluation.calibration", "evaluation.ood", "serving.hub", "training.loop")
 THEIRS = ("ipykernel.kernelapp", "matplotlib.pyplot", "torch._dynamo", "torch.utils.tensorboard", "torchvision")
 FORKS.set_forkserver_preload([*THEIRS, *(f"vehicle_nb.{name}" for name in OURS)])
+atexit.register(lambda: [process.kill() for process in multiprocessing.active_children()])  # of tests that failed
 
 
 def enter_network(name: str):
@@ -35,6 +36,7 @@ def be(module: str, words: list[str], env: dict, cwd: str, network: str, files: 
         os.setsid()
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     if network:
         enter_network(network)
     sys.argv, sys.path[:0] = [module, *words], [cwd, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]

@@ -161,4 +161,8 @@ def hold_run(folder: Path, ready):
 
 
 if __name__ == "__main__":
-    run_main(lambda: work(json.loads(sys.argv[1])), "ranks")
+    try:
+        run_main(lambda: work(json.loads(sys.argv[1])), "ranks")
+    except SystemExit as end:
+        if end.code:  # otherwise torchrun, which has forked this rank, waits for it to return
+            raise

@@ -95,10 +95,9 @@ def launch(count: int, **options) -> Ranks:
 
 
 def torchrun(count: int, *flags: str, **options) -> Forked:
-    "Start `ranks.py` under torchrun."
-    words = ["--nproc_per_node", count, "--master_port", free_port(), *flags, RANKS, json.dumps(options, default=str)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return Forked("torch.distributed.run", *words, env=env)
+    "Start `ranks.py` under torchrun, which forks its ranks, too."
+    meeting = ["--nproc_per_node", count, "--master_port", free_port(), "--start_method", "fork", "--run_path"]
+    return Forked("torch.distributed.run", *meeting, *flags, RANKS, json.dumps(options, default=str))
 
 
 def ended(process: Forked | Ranks, code: int | None = 0) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -147,7 +148,8 @@ def test_notebook(notebook, copy, tmp_path, monkeypatch, request):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")])))
     # `import streamlit` puts MPLBACKEND=Agg into this process; a kernel that inherits it would show no plot.
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    monkeypatch.setattr(LocalProvisioner, "launch_kernel", launch_kernel)
+    if sys.platform == "linux":
+        monkeypatch.setattr(LocalProvisioner, "launch_kernel", launch_kernel)
     flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
     before = contents(copy)
     path = copy / notebook.relative_to(ROOT)
