@@ -32,8 +32,6 @@ def be(module: str, words: list[str], env: dict, cwd: str, network: str, files: 
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    if files[0].is_char_device():  # a terminal, which becomes its own
-        os.setsid()
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
@@ -54,7 +52,7 @@ def be(module: str, words: list[str], env: dict, cwd: str, network: str, files: 
 
 
 class Forked:
-    "`python -m MODULE WORDS`, with what tests call of `Popen`; `stdout` names a pipe or a terminal for what it prints."
+    "`python -m MODULE WORDS`, with what tests call of `Popen`; `stdout` names a pipe for what it prints."
 
     stdin = stdout = stderr = None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from forks import FORKS, Forked
+from forks import FORKS
 from ranks import hold_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
@@ -335,15 +335,16 @@ def test_a_closed_terminal_is_a_request_to_stop_but_not_under_nohup():
 def test_a_run_whose_terminal_is_closed_is_saved_and_says_how_to_go_on(processed, tmp_path):
     ours, theirs = pty.openpty()
     options = f"--data {processed} --output {tmp_path} --run_name run --epochs 500 --input_size 32 --batch_size 8 --num_threads 1"
-    process = Forked("vehicle_nb.train", *options.split(), stdout=Path(os.ttyname(theirs)))
+    command = f"exec {sys.executable} -m vehicle_nb.train {options} 2> {tmp_path}/errors.txt"
+    process = subprocess.Popen(["bash", "-c", command], preexec_fn=lambda: os.login_tty(theirs))
+    os.close(theirs)
     deadline = time.monotonic() + 120
     while not list_checkpoints(tmp_path / "run"):
-        assert process.poll() is None and time.monotonic() < deadline, process.kill() or process.communicate()
-        time.sleep(0.05)
-    os.close(theirs)
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "errors.txt").read_text()
+        time.sleep(0.1)
     os.close(ours)
     assert process.wait(60) == 75
-    last = process.communicate()[1].splitlines()[-1]
+    last = (tmp_path / "errors.txt").read_text().splitlines()[-1]
     assert last == f"vehicle_train: asked to stop; the run is saved. Resume with: vehicle_train --resume --run_name run --output {tmp_path}"
 
 
