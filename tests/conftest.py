@@ -5,6 +5,7 @@ import fnmatch
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,22 @@ def processed_set(shared) -> Path:
     from tiny import tiny_processed
 
     return once(shared / "processed_set", lambda path: tiny_processed(path, each=7))
+
+
+@pytest.fixture(scope="session")
+def wheel(shared) -> Path:
+    "The wheel that `python -m build` makes: from the source archive, which it makes first."
+
+    def make(folder: Path):
+        copy = copy_repository(folder / "repo")
+        build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
+        done = subprocess.run(build, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        shutil.rmtree(copy)
+
+    (wheel,) = (folder := once(shared / "built", make)).glob("*.whl")
+    assert len(list(folder.glob("*.tar.gz"))) == 1
+    return wheel
 
 
 def pytest_addoption(parser):

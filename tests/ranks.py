@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from vehicle_nb.training import loop
 import vehicle_nb.train as training
 from vehicle_nb.core import run_main
 from vehicle_nb.distributed import init_distributed
+from vehicle_nb.training.checkpoints import lock_run
 
 
 def digest(tensors) -> str:
@@ -151,5 +153,16 @@ def hold_store(port: int, joined: bool, ready):
     time.sleep(120)
 
 
+def hold_run(folder: Path, ready):
+    "Hold the lock of the run `run`, and do nothing more."
+    with lock_run(Accelerator(cpu=True), str(folder), "run", "net", False):
+        ready.set()
+        time.sleep(120)
+
+
 if __name__ == "__main__":
-    run_main(lambda: work(json.loads(sys.argv[1])), "ranks")
+    try:
+        run_main(lambda: work(json.loads(sys.argv[1])), "ranks")
+    except SystemExit as end:
+        if end.code:  # otherwise torchrun, which has forked this rank, waits for it to return
+            raise

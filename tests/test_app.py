@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, copy_repository, read_settings
+from conftest import ROOT, read_settings
 from frame import PAGE as FRAME_PAGE, framed
 from hostile import byte_files, encode, giant_jpeg, oriented
 from PIL import Image
@@ -701,10 +701,18 @@ def play():
 
 
 @pytest.fixture(scope="module")
-def browser(play):
-    chromium = play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+def chromium(play):
+    started = play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    "The browser; at the end of a test its pages are closed, which would go on drawing."
     yield chromium
-    chromium.close()
+    for context in chromium.contexts:
+        context.close()
 
 
 @contextmanager
@@ -746,16 +754,11 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory):
+def space(wheel, tmp_path_factory):
     "The page out of a wheel, as a Hugging Face Space runs it; there is no clone, and visitors who leave are soon forgotten."
     folder = tmp_path_factory.mktemp("space")
-    build = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
-    clone = copy_repository(folder / "clone")
-    done = subprocess.run([sys.executable, "-c", build, str(folder)], cwd=clone, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(clone)
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        wheel.extractall(folder / "installed")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(folder / "installed")
     space = {"SPACE_ID": "someone/vehicles", "SPACE_HOST": "someone-vehicles.hf.space", "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "1"}
     with serve(folder / "home", "vehicle_nb.serving.ui", PYTHONPATH=str(folder / "installed"), **space) as started:
         yield started

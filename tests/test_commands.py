@@ -57,8 +57,9 @@ def test_help_is_quick():
     "Time of the processor, as other programs may be busy: about 0.25 s; importing torch alone takes 2 s and more."
     code = "from vehicle_nb.commands import vehicle_train; vehicle_train(['--help'])"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and "--epochs" in done.stdout, done.stderr
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 

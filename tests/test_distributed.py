@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -21,7 +20,10 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from conftest import ROOT
+from forks import FORKS, Forked
 from ranks import hold_store
 from ranks import run as run_rank
 from runs import free_port, same_run
@@ -59,11 +61,6 @@ def processed(tmp_path_factory) -> Path:
     return path
 
 
-FORKS = multiprocessing.get_context("forkserver")
-# With torch: each rank saves the seconds that this takes.
-FORKS.set_forkserver_preload([f"vehicle_nb.{name}" for name in ("distributed", "evaluation.calibration", "models.bundle", "training.loop")])
-
-
 class Ranks:
     "Some ranks of `ranks.py`, forked from a process that has imported torch; to a test they look like one process."
 
@@ -97,15 +94,13 @@ def launch(count: int, **options) -> Ranks:
     return Ranks(count, options)
 
 
-def torchrun(count: int, *flags: str, **options) -> subprocess.Popen:
-    "Start `ranks.py` under torchrun."
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--master_port", str(free_port())]
-    command += [*flags, str(RANKS), json.dumps(options, default=str)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+def torchrun(count: int, *flags: str, **options) -> Forked:
+    "Start `ranks.py` under torchrun, which forks its ranks, too."
+    meeting = ["--nproc_per_node", count, "--master_port", free_port(), "--start_method", "fork", "--run_path"]
+    return Forked("torch.distributed.run", *meeting, *flags, RANKS, json.dumps(options, default=str))
 
 
-def ended(process: subprocess.Popen | Ranks, code: int | None = 0) -> str:
+def ended(process: Forked | Ranks, code: int | None = 0) -> str:
     "Wait for a process; returns all that it said."
     out, err = process.communicate(timeout=240)
     assert code is None or process.returncode == code, out + err
@@ -150,21 +145,19 @@ def killed(processed, tmp_path_factory) -> Path:
 # --- it learns -----------------------------------------------------------------------------------------------------------
 
 
-def start(how: str, ranks: int, options: str, env: dict | None = None) -> list[subprocess.Popen]:
+def start(how: str, ranks: int, options: str) -> list[Forked]:
     "Start a training as a user would, on so many processes."
-    port, module = free_port(), f"-m vehicle_nb.train {options}"
+    port, module = free_port(), f"vehicle_nb.train {options}"
     config = "--num_processes 1 --num_machines 1" if ranks == 1 else f"--config_file {CONFIGS}/cpu2.yaml --num_processes {ranks}"
     commands = {
         "alone": [module],
-        "accelerate": [f"-m accelerate.commands.launch {config} --main_process_port {port} {module}"],
-        "torchrun": [f"-m torch.distributed.run --nproc_per_node {ranks} --master_port {port} {module}"],
+        "accelerate": [f"accelerate.commands.launch {config} --main_process_port {port} -m {module}"],
+        "torchrun": [f"torch.distributed.run --nproc_per_node {ranks} --master_port {port} -m {module}"],
         "terminals": [
-            f"-m vehicle_nb.distributed --rank {rank} --world_size {ranks} --master_port {port} {options}" for rank in range(ranks)
+            f"vehicle_nb.distributed --rank {rank} --world_size {ranks} --master_port {port} {options}" for rank in range(ranks)
         ],
     }[how]  # fmt: skip
-    env = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return [subprocess.Popen([sys.executable, *command.split()], env=env, **pipes) for command in commands]
+    return [Forked(*command.split(), env=os.environ | {"OMP_NUM_THREADS": "1"}) for command in commands]
 
 
 def learned(how: str, ranks: int, options: str) -> float:
@@ -172,6 +165,7 @@ def learned(how: str, ranks: int, options: str) -> float:
     folder = Path(options.split("--output ")[1].split()[0]) / "run"
     said = [ended(process) for process in start(how, ranks, f"{options} --run_name run --num_threads 1")]
     assert any(f"world size {ranks}." in text for text in said), said
+    assert "".join(said).count("Test accuracy") == 1, "rank 0 alone speaks"
     return judged(folder)
 
 
@@ -191,12 +185,15 @@ def judged(bundle: Path) -> float:
 
 
 @pytest.mark.parametrize(
-    ("how", "ranks"), [("alone", 1), ("terminals", 1), ("terminals", 2), ("accelerate", 2), ("torchrun", 4)], ids=lambda value: str(value)
+    ("how", "ranks"), [("alone", 1), ("terminals", 1), ("terminals", 4), ("accelerate", 2), ("torchrun", 2)], ids=lambda value: str(value)
 )
 def test_every_launcher_trains_a_network_that_knows_its_pictures(tmp_path, how, ranks):
     data = tiny_processed(tmp_path / "processed", each=16)
-    options = f"--data {data} --output {tmp_path} --epochs 6 --batch_size 16 --input_size 32 --precision fp32"
-    assert learned(how, ranks, options) >= 0.9
+    options = f"--data {data} --epochs 6 --batch_size 16 --input_size 32 --precision fp32"
+    assert learned(how, ranks, f"{options} --output {tmp_path}") >= 0.9
+    if how == "accelerate":
+        learned("terminals", ranks, f"{options} --output {tmp_path / 'terminals'}")
+        same_run(tmp_path / "run", tmp_path / "terminals" / "run")
 
 
 @pytest.fixture(scope="module")
@@ -455,10 +452,14 @@ def test_no_plugin_of_accelerate_runs_unasked(tmp_path, monkeypatch, variable):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_program_with_an_accelerator_of_its_own_is_told(tmp_path):
-    code = "from accelerate import Accelerator; from vehicle_nb.train import train; Accelerator(mixed_precision='bf16'); train()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert "has already created an Accelerator with other settings" in done.stderr.splitlines()[-1]
+def test_a_program_with_an_accelerator_of_its_own_is_told():
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        Accelerator(mixed_precision="bf16")
+        with pytest.raises(VehicleError, match="has already created an Accelerator with other settings"):
+            train()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 # --- all alike -------------------------------------------------------------------------------------------------------------
@@ -541,10 +542,10 @@ def test_a_rank_that_leaves_before_the_comparison_is_no_traceback(processed, tmp
 # --- a rank dies ---------------------------------------------------------------------------------------------------------
 
 
-def terminal(rank: int, port: int, options: str) -> subprocess.Popen:
+def terminal(rank: int, port: int, options: str) -> Forked:
     "One of two processes, started by hand."
-    command = f"{sys.executable} -m vehicle_nb.distributed --rank {rank} --world_size 2 --master_port {port} --num_threads 1 {options}"
-    return subprocess.Popen(command.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = f"--rank {rank} --world_size 2 --master_port {port} --num_threads 1 {options}"
+    return Forked("vehicle_nb.distributed", *words.split())
 
 
 @pytest.mark.parametrize(("how", "seconds"), [(signal.SIGKILL, 20), (signal.SIGSTOP, 45)], ids=["dies", "hangs"])
@@ -647,7 +648,7 @@ def test_a_port_that_another_program_holds_is_told_in_time(kind):
         ranks = [terminal(rank, port, "--timeout 4") for rank in (0, 1)]
         begin = time.monotonic()
         first, second = (ended(rank, 2) for rank in ranks)
-        assert time.monotonic() - begin < 60, "most of it is the start of two programs"
+        assert time.monotonic() - begin < 60
     assert f"Rank 0 cannot open port {port}: it is in use" in first.splitlines()[-1]
     assert f"Rank 1 reached another program at 127.0.0.1:{port}" in second.splitlines()[-1]
 
@@ -684,10 +685,9 @@ class Machines:
             if shutil.which("ip"):
                 subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
-    def start(self, machine: int, rank: int, options: str) -> subprocess.Popen:
+    def start(self, machine: int, rank: int, options: str) -> Forked:
         meeting = f"--rank {rank} --world_size 4 --master_addr 10.99.0.1 --num_threads 1 --ddp_timeout 15"
-        command = f"ip netns exec {self.names[machine]} {sys.executable} -m vehicle_nb.distributed {meeting} {options}"
-        return subprocess.Popen(command.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return Forked("vehicle_nb.distributed", *f"{meeting} {options}".split(), network=self.names[machine])
 
 
 def test_two_machines_train_lose_one_and_resume(processed, tmp_path):

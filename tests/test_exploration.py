@@ -11,6 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
+import forks
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -454,7 +455,7 @@ def test_weights_that_want_to_run_code_are_refused(tmp_path):
 
 
 def explore_command(*args) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "vehicle_nb.data.explore", *map(str, args)], capture_output=True, text=True)
+    return forks.run("vehicle_nb.data.explore", *args)
 
 
 def test_the_command_writes_the_same_report_twice_and_obeys_decisions(tmp_path):

@@ -390,7 +390,7 @@ def test_what_the_lessons_import_is_required():
 def test_what_tests_and_tools_import_is_required():
     "The same, but a few come with a requirement that cannot do without them."
     carried = {"scipy": "scikit-learn", "nbformat": "nbclient", "nbconvert": "jupyterlab", "packaging": "pytest", "setuptools": "torch",
-               "fonttools": "matplotlib"}  # fmt: skip
+               "fonttools": "matplotlib", "jupyter-client": "nbclient"}  # fmt: skip
     own = {canonicalize_name(path.stem) for path in source_files() if path.suffix == ".py"}
     for path in source_files():
         # A benchmark may ask for a peer to measure itself against.

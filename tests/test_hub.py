@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import yaml
@@ -300,8 +299,7 @@ def test_without_a_token_a_sentence_says_how_to_get_one(bundle, monkeypatch):
 
 
 def test_the_command_says_what_it_wrote(bundle, tmp_path):
-    run = [sys.executable, "-m", "vehicle_nb.serving.hub", "--bundle", "models"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    done = forks.run("vehicle_nb.serving.hub", "--bundle", "models", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tiny.zip (") and "README.md" in done.stdout and (tmp_path / "tiny.zip").is_file()
 

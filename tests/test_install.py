@@ -1,5 +1,6 @@
 """Installed as users install it: from a clone whose name is the package's own, wherever they stand when they run it."""
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from conftest import ROOT, copy_repository, read_settings, source_files
 from test_docs import load_tool
 
 pytest.importorskip("pip", reason="pip is not installed here: installing was not tried")
-TRAIN = "--epochs 1 --input_size 32 --batch_size 8 --num_threads 1 --precision fp32 --quiet"
+TRAIN = "--epochs 1 --input_size 32 --batch_size 8 --precision fp32"
 KERNEL = """
 import nbformat, sys
 from nbclient import NotebookClient
@@ -86,10 +87,13 @@ def test_the_package_is_found_wherever_one_stands(place, places):
 
 
 def test_training_from_the_folder_above(places, processed_set):
-    "As in Colab: clone, `pip install -e vehicle_nb`, run. The epoch was computed and then lost."
-    launch = [python_of(places), "-m", "accelerate.commands.launch", "-m", "vehicle_nb.train"]
-    run(*launch, "--data", processed_set, "--output", "models", "--run_name", "first", *TRAIN.split(), cwd=places["above"])
-    assert (places["above"] / "models" / "first" / "model.safetensors").is_file()
+    "As in Colab: clone, `pip install -e vehicle_nb`, run. The epoch was computed and then lost. An exported number of threads is kept."
+    launch = [python_of(places), "-m", "accelerate.commands.launch", "--cpu", "-m", "vehicle_nb.train", "--data", processed_set]
+    options = ["--output", "models", "--run_name", "first", *TRAIN.split()]
+    said = run(*launch, *options, cwd=places["above"], OMP_NUM_THREADS="3")
+    first = places["above"] / "models" / "first"
+    assert (first / "model.safetensors").is_file()
+    assert "of 3 threads on cpu" in said and json.loads((first / "train_config.json").read_text())["num_threads"] == 3
 
 
 def test_the_cell_for_colab_finds_the_package_at_once(tmp_path):
@@ -112,16 +116,6 @@ def test_the_cell_for_colab_finds_the_package_at_once(tmp_path):
 
 
 # --- built, as for PyPI -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    "The wheel that `python -m build` makes: from the source archive, which it makes first."
-    copy = copy_repository(tmp_path_factory.mktemp("build") / "repo")
-    run(sys.executable, "-m", "build", "--no-isolation", cwd=copy)
-    (wheel,) = (copy / "dist").glob("*.whl")
-    assert len(list((copy / "dist").glob("*.tar.gz"))) == 1
-    return wheel
 
 
 def test_the_wheel_answers(wheel, tmp_path):

@@ -1,4 +1,4 @@
-"""Every notebook is a test of its own name: it runs from top to bottom in a real Jupyter kernel.
+"""Every notebook is a test of its own name: it runs from top to bottom in a real Jupyter kernel, forked (see forks.py).
 
 It runs once, in a copy of the repository, so that the working tree stays as it is, and fails when a cell fails, when it
 takes too long, when it changes the copy, or when the outputs saved in it are not those of a whole run.
@@ -10,12 +10,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import NOTEBOOKS, ROOT, copy_repository, page_of, read_settings
+from forks import Forked
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbdev.process import extract_directives
@@ -115,6 +118,15 @@ def mend(root: Path, before: dict) -> list[str]:
     return wrong
 
 
+async def launch_kernel(self: LocalProvisioner, command: list[str], *, cwd: str, env: dict, **_) -> dict:
+    "Start a kernel in a fork: to start Python and import torch would take longer than most notebooks run."
+    _, _, module, *words = command
+    self.cwd = cwd
+    self.process = Forked(module, *words, cwd=cwd, env={"MPLBACKEND": "module://matplotlib_inline.backend_inline"} | env)
+    self.pid = self.process.pid
+    return self.connection_info
+
+
 @pytest.fixture(scope="session")
 def copy(tmp_path_factory) -> Path:
     "The copy of the repository in which one notebook runs after the other."
@@ -136,6 +148,8 @@ def test_notebook(notebook, copy, tmp_path, monkeypatch, request):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")])))
     # `import streamlit` puts MPLBACKEND=Agg into this process; a kernel that inherits it would show no plot.
     monkeypatch.delenv("MPLBACKEND", raising=False)
+    if sys.platform == "linux":
+        monkeypatch.setattr(LocalProvisioner, "launch_kernel", launch_kernel)
     flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
     before = contents(copy)
     path = copy / notebook.relative_to(ROOT)

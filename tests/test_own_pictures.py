@@ -5,11 +5,11 @@ import importlib
 import io
 import json
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,8 +62,7 @@ def command(name: str, *options, cwd: Path) -> str:
 
 def train(*options, cwd: Path) -> str:
     "What vehicle_train prints; a process of its own, because it leaves an Accelerator behind."
-    call = [sys.executable, "-m", "vehicle_nb.train", *map(str, options)]
-    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=600)
+    done = forks.run("vehicle_nb.train", *options, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

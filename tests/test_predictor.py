@@ -12,6 +12,7 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -500,21 +501,22 @@ def test_the_installed_command_reads_standard_input(bundle, tmp_path):
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(bundle, tmp_path):
     for i in range(300):
         coloured("bus", i, (16, 16)).save(tmp_path / f"{i:03}.png")
-    run = [sys.executable, "-m", "vehicle_nb.serving.predictor", str(tmp_path), "--bundle", str(bundle), "--batch_size", "4", "--quiet"]
-    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert b"bus" in process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(120) == 0 and process.stderr.read() == b""
-    process.stderr.close()
+    os.mkfifo(tmp_path / "pipe")
+    options = ["--bundle", bundle, "--batch_size", 4, "--quiet"]
+    process = forks.Forked("vehicle_nb.serving.predictor", tmp_path, *options, stdout=tmp_path / "pipe")
+    with open(tmp_path / "pipe") as pipe:
+        assert "bus" in pipe.readline()
+    process.wait(120)
+    assert (process.returncode, process.communicate()) == (0, ("", ""))
 
 
-def test_plain_ascii_terminals_get_plain_bars(bundle, tmp_path):
+def test_plain_ascii_terminals_get_plain_bars(bundle, tmp_path, monkeypatch):
     coloured("bus", 2).save(tmp_path / "a.png")
-    run = [sys.executable, "-m", "vehicle_nb.serving.predictor", "a.png", "--bundle", str(bundle)]
-    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    done = subprocess.run(run, capture_output=True, timeout=120, cwd=tmp_path, env=env)
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"####" in done.stdout
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", pipe)
+    with pytest.raises(SystemExit) as end:
+        run_command(predict_images, [str(tmp_path / "a.png"), "--bundle", str(bundle)])
+    assert end.value.code == 0 and b"####" in pipe.buffer.getvalue()
 
 
 def test_small_things():

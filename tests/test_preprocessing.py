@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,13 +48,9 @@ def manifest(dest: Path) -> pd.DataFrame:
     return pd.read_csv(dest / "manifest.csv", keep_default_na=False)
 
 
-def arguments(*args) -> list[str]:
-    return [sys.executable, "-m", "vehicle_nb.data.preprocess", *map(str, args)]
-
-
 def command(*args, **kwargs) -> subprocess.CompletedProcess:
     "Run `python -m vehicle_nb.data.preprocess`."
-    return subprocess.run(arguments(*args), capture_output=True, text=True, timeout=300, **kwargs)
+    return forks.run("vehicle_nb.data.preprocess", *args, **kwargs)
 
 
 def refused(result: subprocess.CompletedProcess, *words: str) -> None:
@@ -163,9 +160,9 @@ def hostile(tmp_path_factory):
     (raw / "car" / "both.jpg").write_bytes(encode(random_image(502)))
     (raw / "bus" / "both.jpg").write_bytes(encode(random_image(502)))
     expected["both.jpg"] = "same image under two classes"
-    process = subprocess.Popen(
-        arguments(raw, "--output", folder / "processed", "--workers", 4),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    options = ["--output", folder / "processed", "--workers", "4"]
+    process = subprocess.Popen(  # not forked: it would share its memory with others
+        [sys.executable, "-m", "vehicle_nb.data.preprocess", raw, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     peak = [0]
     watch = threading.Thread(target=_watch_memory, args=(process, peak))
@@ -438,7 +435,7 @@ def test_too_few_images_for_three_splits_end_here_and_not_in_training(tmp_path):
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
-    raw = make_raw(tmp_path / "raw", count=120, size=(900, 700))
+    raw = make_raw(tmp_path / "raw", count=80, size=(640, 480))
     args = (raw, "--workers", 2, "--augment", 1, "--quiet")
     start = time.time()
     assert command(*args, "--output", tmp_path / "calm").returncode == 0
@@ -446,7 +443,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     calm, dest, work = tree(tmp_path / "calm"), tmp_path / "processed", tmp_path / ".processed.work"
     rng, kills, finished = random.Random(0), 0, set()
     for _ in range(6):
-        process = subprocess.Popen(arguments(*args, "--output", dest), stderr=subprocess.DEVNULL)
+        process = forks.Forked("vehicle_nb.data.preprocess", *args, "--output", dest)
         try:
             process.wait(rng.uniform(0.2, 0.9) * whole)
         except subprocess.TimeoutExpired:

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from forks import FORKS
+from ranks import hold_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb.models.bundle import find_bundle, is_finished, list_bundles
@@ -98,15 +100,15 @@ def test_a_run_that_lives_is_left_alone_and_its_holder_is_named(processed, finis
 
 
 def test_the_lock_of_a_run_ends_with_a_killed_process(tmp_path):
-    code = "import sys, time\nfrom accelerate import Accelerator\nfrom vehicle_nb.training.checkpoints import lock_run\n"
-    code += "with lock_run(Accelerator(cpu=True), sys.argv[1], 'run', 'net', False): print('held', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
+    ready = FORKS.Event()
+    holder = FORKS.Process(target=hold_run, args=(tmp_path, ready))
+    holder.start()
+    assert ready.wait(60)
     acc = Accelerator(cpu=True)
     with pytest.raises(VehicleError, match=f"process {holder.pid} on"), lock_run(acc, str(tmp_path), "run", "net", False):
         pass
     holder.kill()
-    holder.communicate()
+    holder.join()
     with lock_run(acc, str(tmp_path), "run", "net", False) as path:
         (path / "train_config.json").write_text("{}")
     with lock_run(acc, str(tmp_path), "run", "net", False):  # killed before its first checkpoint: it may begin anew

@@ -192,12 +192,3 @@ def test_what_was_asked_for_is_not_tried(processed, tmp_path, monkeypatch, optio
     train(data=str(processed), output=str(tmp_path), run_name="run", **QUICK | {"quiet": False}, **options)
     assert written(tmp_path) == torch.get_num_threads() == threads
     assert f"1 process of {threads} threads on cpu" in capsys.readouterr().out
-
-
-def test_accelerate_launch_hands_an_exported_number_on(processed, tmp_path):
-    options = f"--data {processed} --output {tmp_path} --run_name run --epochs 1 --input_size 32"
-    command = f"-m accelerate.commands.launch --cpu -m vehicle_nb.train {options}"
-    env = os.environ | {"OMP_NUM_THREADS": "3"}
-    done = subprocess.run([sys.executable, *command.split()], env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0 and "of 3 threads on cpu" in done.stdout, done.stderr
-    assert written(tmp_path) == 3
