@@ -147,13 +147,23 @@ class NoDouble(TorchDispatchMode):
         return result
 
 
-def test_training_and_predicting_make_no_float64(processed_set, tmp_path, monkeypatch):
+@pytest.fixture
+def cpu():
+    "An Accelerator on the CPU, and one thread."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
+    yield Accelerator(cpu=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(threads)
+
+
+def test_training_and_predicting_make_no_float64(processed_set, tmp_path, monkeypatch, cpu):
     options = {"grad_clip": 1.0, "cutmix": 0.5, "mixup": 0.2, "class_weights": True, "grad_accum_steps": 2, "epochs": 1}
     config = TrainConfig(data=str(processed_set), input_size=32, batch_size=8, probe_epochs=2, quiet=True, **options)
     monkeypatch.setattr(loop, "create_model", lambda _, classes, __: VehicleCNN(classes, (8, 8, 16, 16)))
     with NoDouble():
-        trainer = Trainer(resolve_defaults(config, CPU), tmp_path, Accelerator(cpu=True))
+        trainer = Trainer(resolve_defaults(config, CPU), tmp_path, cpu)
         trainer.train_mode()
         batch = next(iter(trainer.loaders["train"]))
         assert trainer.train_step(batch, len(batch[1])).isfinite().all()
@@ -163,7 +173,6 @@ def test_training_and_predicting_make_no_float64(processed_set, tmp_path, monkey
         with pytest.raises(TypeError, match="makes float64"):
             logits.double()
     assert 0.05 <= fit_temperature(logits, labels) <= 20, "which computes in float64, on the CPU"
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_step_seeds_the_generator_of_its_device(processed_set, tmp_path, monkeypatch):

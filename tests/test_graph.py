@@ -148,6 +148,12 @@ def test_what_was_chosen_is_written_and_what_was_asked_for_stays(processed_set):
         validate(TrainConfig(compile="always"))
 
 
+def test_yaml_may_say_on_and_off_without_quotes(tmp_path):
+    for text in ("on", "off", "graph"):
+        (tmp_path / "mine.yaml").write_text(f"compile: {text}\n")
+        assert recipe.read_config_file(tmp_path / "mine.yaml") == {"compile": text}
+
+
 def test_where_no_graph_is_possible_one_line_says_so(processed_set, tmp_path, capsys):
     assert why_no_graph(GPU, 1) == "" and "several processes" in why_no_graph(GPU, 2) and "cpu has no" in why_no_graph(CPU, 1)
     steps_of(processed_set, tmp_path, epochs=1, quiet=False, compile="graph")

@@ -62,7 +62,7 @@ class TrainConfig:
     input_size: int | None = None  # side of the model's input in pixels; default: 128 from scratch on a CPU, otherwise the images' own
     progressive: bool | None = None  # smaller images for the first 60 % (default: from scratch) | full-size images from the start
     precision: str | None = None  # "fp32" or "bf16"; default: bf16 where it is faster
-    compile: str = "auto"  # "off"; "graph": replay each step as a CUDA graph; "on": with torch.compile, too; "auto": what is quickest here
+    compile: str = "auto"  # "off", "graph" (replay the step as a CUDA graph), "on" (torch.compile as well), or "auto": by device and length
     class_weights: bool = False  # weight classes by inverse frequency in the loss | weight all images alike
     patience: int = 0  # early stopping: stop after this many epochs without a better validation accuracy; 0: never
     checkpoint_every: int = 0  # steps between checkpoints; 0: one checkpoint at the end of each epoch
@@ -256,7 +256,9 @@ def read_config_file(
     if not isinstance(values, dict):
         raise VehicleError(f"{path} is not a config: it must hold names of options and their values.")
     hints = get_type_hints(TrainConfig)
-    for name, value in values.items():  # YAML takes 1e-3 for a text
+    for name, value in values.items():  # YAML takes 1e-3 for a text, and on for true
+        if name == "compile" and isinstance(value, bool):
+            values[name] = "on" if value else "off"
         if isinstance(value, str) and float in (get_args(hints.get(name)) or (hints.get(name),)):
             with suppress(ValueError):
                 values[name] = float(value)

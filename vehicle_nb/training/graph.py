@@ -68,14 +68,15 @@ class CUDAGraph:
         other: "CUDAGraph | None" = None,  # a graph that never runs at the same time: they share their memory
     ):
         self.inputs, self.graph = inputs.clone(), torch.cuda.CUDAGraph()
-        pool = other.graph.pool() if other else None
+        stream, pool = torch.cuda.current_stream(), other.graph.pool() if other else None
         try:
             # Only this thread is recorded: another may be fetching the next batch.
             with torch.cuda.graph(self.graph, pool, capture_error_mode="thread_local"):
                 self.result = step(self.inputs)
         except Exception:
             device = inputs.index.device
-            torch.cuda.default_generators[device.index or 0].graphsafe_set_state(torch.Generator(device))
+            torch.cuda.set_stream(stream)  # PyTorch does not come back from the stream that could not be recorded
+            torch.cuda.default_generators[device.index].graphsafe_set_state(torch.Generator(device))
             raise
 
     def __call__(

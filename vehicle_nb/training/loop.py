@@ -11,6 +11,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -201,9 +202,10 @@ def step_inputs(
     "The batch, the learning rates and the share of the model in the average, as tensors on the device."
     device = self.accelerator.device
     # Filled on the device: a number that is copied there would wait for all that the device has still to do.
-    numbers = [total, self.ema.next_weight(), *(group["lr"] for group in self.optimizer.param_groups)]
-    total, ema_weight, *rates = (torch.full((), number, dtype=torch.float32, device=device) for number in numbers)
-    return StepInputs(*(t.to(device, non_blocking=has_own_memory(device)) for t in batch), total, ema_weight, rates)
+    scalar = partial(torch.full, (), dtype=torch.float32, device=device)
+    rates = [scalar(group["lr"]) for group in self.optimizer.param_groups]
+    images, yb, index = (t.to(device, non_blocking=has_own_memory(device)) for t in batch)
+    return StepInputs(images, yb, index, scalar(total), scalar(self.ema.next_weight()), rates)
 
 
 @patch
@@ -315,7 +317,8 @@ def after_failed_recording(
     "Leave nothing behind of a step that was recorded in part, and say that it goes on without."
     self.optimizer.zero_grad()
     self.seed_step()
-    self.say(f"The step cannot be replayed as a graph ({str(error).strip().splitlines()[0][:120]}): it runs operation by operation.")
+    reason = str(error).strip().partition("\n")[0][:120] or type(error).__name__
+    self.say(f"The step cannot be replayed as a graph ({reason}): it runs operation by operation.")
 
 # %% ../../nbs/3_training/09_train.ipynb #4aa8b746
 @patch
