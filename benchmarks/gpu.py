@@ -44,10 +44,11 @@ def trainer(args, path: str, **options) -> Trainer:
 
 def endless(run: Trainer) -> Iterator[tuple]:
     "Batches of one size, epoch after epoch."
+    rows = run.sampler.largest()
     for epoch in itertools.count():
         for part in (run.sampler, run.augment, run.mix):
             part.set_epoch(epoch)
-        yield from (batch for batch in run.loaders["train"] if len(batch[1]) == run.sampler.largest())
+        yield from (batch for batch in run.loaders["train"] if len(batch[1]) == rows)
 
 
 def steps(run: Trainer, batches: Iterator[tuple], count: int) -> float:
@@ -68,7 +69,7 @@ def same(args) -> list[dict]:
         weights, row = [], {"arch": arch, "recorded": "", "same": ""}
         for how in ("off", "graph"):
             with tempfile.TemporaryDirectory() as path:
-                run = trainer(args, path, arch=arch, compile=how, batch_size=8, input_size=224 if "vit" in arch else 96)
+                run = trainer(args, path, arch=arch, compile=how, batch_size=8, input_size=224 if arch in ("vit_b_16", "swin_t") else 96)
                 steps(run, endless(run), 12)
             weights.append([*run.unwrapped.state_dict().values(), *run.ema.module.state_dict().values()])
         row["recorded"] = "no" if run.graphs.failed or not run.graphs.graphs else "yes"
@@ -159,10 +160,11 @@ def batch(args) -> list[dict]:
     rows = []
     for size in args.sizes:
         rate = 4e-3 * (size / 32) ** 0.5
-        runs = [train_once(args.processed, f"--seed {seed} --batch_size {size} --lr {rate} --compile graph") for seed in args.seeds]
+        options = f"--batch_size {size} --lr {rate} --epochs {args.epochs} --compile graph"
+        runs = [train_once(args.processed, f"--seed {seed} {options}") for seed in args.seeds]
         seconds = [sum(float(epoch["seconds"]) for epoch in run["history"]) for run in runs]
         accuracies = {name: [run["metrics"][name] for run in runs] for name in ("val_accuracy", "test_accuracy")}
-        row = {"batch": size, "lr": rate, "epochs": runs[0]["settings"]["epochs"], "training, s": spread(seconds, 1)}
+        row = {"batch": size, "lr": rate, "epochs": args.epochs, "training, s": spread(seconds, 1)}
         rows.append(row | {name.replace("_", " ") + ", %": percent(values) for name, values in accuracies.items()} | accuracies)
         print(rows[-1], flush=True)
     return rows
@@ -176,6 +178,7 @@ def main():
     parse.add_argument("--networks", nargs="+", default=["vehicle_cnn:128:32", "resnet50:224:128"], metavar="ARCH:SIZE:BATCH")
     parse.add_argument("--repeats", type=int, default=3)
     parse.add_argument("--sizes", type=int, nargs="+", default=[32, 128])
+    parse.add_argument("--epochs", type=int, default=12)
     parse.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parse.add_argument("--variant", choices=DEPTHWISE, help="for the processes of `depthwise`")
     args = parse.parse_args()

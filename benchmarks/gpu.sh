@@ -26,9 +26,9 @@ if [ $# -eq 0 ]; then
 fi
 part "tests" 110 python -m pytest -q -n0 tests/test_gpu.py
 part "same weights, replayed and not" 60 python benchmarks/gpu.py same "$data"
-part "speed" 200 python benchmarks/gpu.py speed "$data"
-part "depthwise convolutions" 110 python benchmarks/gpu.py depthwise "$data"
-part "larger batches" 75 python benchmarks/gpu.py batch "$data"
+part "speed" 170 python benchmarks/gpu.py speed "$data"
+part "depthwise convolutions" 100 python benchmarks/gpu.py depthwise "$data"
+part "larger batches" 115 python benchmarks/gpu.py batch "$data"
 printf '\n%d s in all\n' $SECONDS
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'FAILED: %s\n' "${failed[@]}"

@@ -19,7 +19,8 @@ from vehicle_nb.models.cnn import VehicleCNN
 from vehicle_nb.training import loop
 from vehicle_nb.training.config import TrainConfig, choose_precision, resolve_defaults
 from vehicle_nb.training.dist import num_usable_gpus, use_cpu
-from vehicle_nb.training.loop import Trainer, has_fused
+from vehicle_nb.training.graph import has_fused
+from vehicle_nb.training.loop import Trainer
 
 MPS, XPU, CPU = (torch.device(name) for name in ("mps", "xpu", "cpu"))
 

@@ -18,7 +18,7 @@ from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb.data import dataset as loading
 from vehicle_nb.data.augment import Augment, CutMixUp, epoch_key, uniform
-from vehicle_nb.training.checkpoints import list_checkpoints, read_checkpoint
+from vehicle_nb.training.checkpoints import list_checkpoints, progress_bar, read_checkpoint
 from vehicle_nb.serving.predictor import Predictor
 from vehicle_nb.data.dataset import DistributedBatchSampler, DeviceLoader, PackedDataset, make_loader
 from vehicle_nb.models.bundle import load_bundle
@@ -69,7 +69,7 @@ def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options, steps):
 
 def weights_after(run: Trainer, epochs: int = 3) -> list[torch.Tensor]:
     "All that a run has learned after some epochs."
-    with run.progress_bar() as bar:
+    with progress_bar(run) as bar:
         for run.state.epoch in range(epochs):
             run.state.step = 0
             run.train_epoch(bar)

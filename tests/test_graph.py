@@ -17,11 +17,11 @@ from vehicle_nb.data.dataset import DistributedBatchSampler
 from vehicle_nb.models.cnn import VehicleCNN
 from vehicle_nb.train import train
 from vehicle_nb.training import config as recipe
-from vehicle_nb.training import loop
-from vehicle_nb.training.checkpoints import list_checkpoints
+from vehicle_nb.training import graph, loop
+from vehicle_nb.training.checkpoints import list_checkpoints, progress_bar
 from vehicle_nb.training.config import TrainConfig, resolve_defaults, validate
-from vehicle_nb.training.graph import StepGraphs, StepInputs, pad_batch, why_no_graph
-from vehicle_nb.training.loop import Trainer, lerp_all
+from vehicle_nb.training.graph import StepGraphs, StepInputs, lerp_all, pad_batch, why_no_graph
+from vehicle_nb.training.loop import Trainer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 QUICK = {"input_size": 32, "batch_size": 6, "num_threads": 1, "precision": "fp32", "quiet": True}  # 28 images: 6, 6, 6, 5 and 5
@@ -42,8 +42,8 @@ def one_process_on_the_cpu():
 @pytest.fixture
 def taped(monkeypatch):
     "From now on `--compile graph` records the step on a tape."
-    monkeypatch.setattr(loop, "why_no_graph", lambda *_: "")
-    monkeypatch.setattr(loop, "StepGraphs", partial(StepGraphs, record=TapeGraph))
+    monkeypatch.setattr(graph, "why_no_graph", lambda *_: "")
+    monkeypatch.setattr(graph, "StepGraphs", partial(StepGraphs, record=TapeGraph))
     monkeypatch.setattr(TapeGraph, "replays", 0)
 
 
@@ -53,7 +53,7 @@ def steps_of(data: Path, path: Path, epochs: int = 3, **options) -> Trainer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "create_model", lambda _, classes, __: VehicleCNN(classes, (8, 8, 16, 16)))
         trainer = Trainer(config, path, Accelerator(cpu=True))
-    with trainer.progress_bar() as bar:
+    with progress_bar(trainer) as bar:
         for trainer.state.epoch in range(epochs):
             trainer.state.step = 0
             trainer.train_epoch(bar)
@@ -77,11 +77,11 @@ OPTIONS = {
 @pytest.mark.parametrize("case", OPTIONS)
 def test_a_replayed_step_is_the_step_to_the_last_bit(processed_set, tmp_path, taped, case):
     options, replays = OPTIONS[case]
-    graph, plain = (steps_of(processed_set, tmp_path, compile=how, **options) for how in ("graph", "off"))
-    assert same_weights(graph, plain) and graph.state.metrics == plain.state.metrics
-    assert plain.graphs is None and not graph.graphs.failed
+    replayed, plain = (steps_of(processed_set, tmp_path, compile=how, **options) for how in ("graph", "off"))
+    assert same_weights(replayed, plain) and replayed.state.metrics == plain.state.metrics
+    assert plain.graphs is None and not replayed.graphs.failed
     assert TapeGraph.replays == replays, "the first steps of each shape are not replayed, and one records"
-    assert graph.graphs.size == plain.config.input_size == graph.augment.input_size, "graphs of smaller images are forgotten"
+    assert replayed.graphs.size == plain.config.input_size == replayed.augment.input_size, "graphs of smaller images are forgotten"
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_a_step_that_asks_for_a_number_goes_on_without_a_graph(processed_set, tm
     forward = loop.Trainer.forward_backward
     asks = lambda self, xb, *rest: forward(self, xb if xb.isfinite().all().item() else None, *rest)  # noqa: E731
     monkeypatch.setattr(Trainer, "forward_backward", asks)
-    graph = steps_of(processed_set, tmp_path, quiet=False, compile="graph")
-    assert graph.graphs.failed and TapeGraph.replays == 0 and same_weights(graph, plain)
+    run = steps_of(processed_set, tmp_path, quiet=False, compile="graph")
+    assert run.graphs.failed and TapeGraph.replays == 0 and same_weights(run, plain)
     said = capsys.readouterr().out
     assert said.count("cannot be replayed as a graph (operation not permitted when stream is capturing)") == 1
 
