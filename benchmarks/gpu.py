@@ -123,8 +123,8 @@ def speed(args) -> list[dict]:
             torch.accelerator.empty_cache()
         graph, on = (rows[i] for i in (-2, -1))
         saved = 1 / max(graph["rates"]) - 1 / max(on["rates"])
-        pays = f"{(on['first steps, s'] - graph['first steps, s']) / saved:,.0f} images" if saved > 0 else "never"
-        print(f"{name}: torch.compile pays after {pays}", flush=True)
+        images = (on["first steps, s"] - graph["first steps, s"]) / (saved or 1)
+        print(f"{name}: torch.compile {f'pays after {images:,.0f} images' if saved > 0 else 'never pays'}.", flush=True)
     return rows
 
 

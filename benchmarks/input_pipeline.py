@@ -97,7 +97,7 @@ def speed(processed: str, arch: str, size: int, batch_size: int, args) -> dict:
     acc = Accelerator(cpu=use_cpu())
     more = {"precision": args.precision} if args.precision else {}
     settings = TrainConfig(data=processed, arch=arch, input_size=size, batch_size=batch_size, progressive=False, epochs=1000,
-                        compile=args.compile, **more)  # fmt: skip
+                        compile=args.compile, quiet=True, **more)  # fmt: skip
     top = peak(acc.device) if acc.device.type != "cpu" else None
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(resolve_defaults(settings, acc.device), Path(folder), acc)
@@ -156,7 +156,7 @@ def main():
     parse.add_argument("--repeats", type=int, default=5)
     parse.add_argument("--seconds", type=float, default=8, help="of a repeat")
     parse.add_argument("--precision", help="default: that of vehicle_train")
-    parse.add_argument("--compile", default="auto", help="as for vehicle_train")
+    parse.add_argument("--compile", default="graph", help="as for vehicle_train, where auto would compile the thousand epochs planned here")
     parse.add_argument("--streamed", action="store_true", help="as if the images did not fit into a GPU's memory")
     parse.add_argument("--images", type=int, help="train on so many copies of PROCESSED's images")
     parse.add_argument("--memory", type=int, nargs="*", default=[2_000, 20_000], help="sizes of the sets for the second part")
