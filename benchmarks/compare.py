@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from common import parser, save, spread, table
 
-from vehicle_nb.core import tune_malloc
+from vehicle_nb.core import best_device, tune_malloc
 from vehicle_nb.models.cnn import create_model
 from vehicle_nb.models.finetune import fold_bn, freeze_bn, param_groups
 from vehicle_nb.training.config import choose_precision
@@ -53,8 +53,8 @@ def seconds(model: torch.nn.Module, xb: torch.Tensor, bf16: bool, learn: bool) -
     if learn:
         F.cross_entropy(logits, torch.zeros(len(xb), dtype=torch.long, device=xb.device)).backward()
         model.zero_grad()
-    if xb.device.type == "cuda":
-        torch.cuda.synchronize()
+    if xb.device.type != "cpu":
+        torch.accelerator.synchronize()
     return time.perf_counter() - start
 
 
@@ -100,7 +100,7 @@ def main():
     set_num_threads(0)
     if args.what != "memory":
         tune_malloc()
-    device = torch.device("cpu" if args.what == "memory" or use_cpu() else "cuda")
+    device = torch.device("cpu") if args.what == "memory" or use_cpu() else best_device()
     rows, measured = [], []
     for arch in args.archs or ARCHS[args.what].split():
         for learn in (True,) if args.what == "bf16" else (True, False):

@@ -41,8 +41,8 @@ from vehicle_nb.training.loop import Trainer
 def batches(trainer: Trainer):
     "The real thing, epoch after epoch."
     for epoch in itertools.count():
-        trainer.sampler.set_epoch(epoch)
-        trainer.augment.epoch = epoch
+        for part in (trainer.sampler, trainer.augment, trainer.mix):
+            part.set_epoch(epoch)
         yield from trainer.loaders["train"]
 
 
@@ -53,9 +53,14 @@ def burst(trainer: Trainer, source, seconds: float) -> np.ndarray:
         batch = next(source)
         trainer.train_step(batch, len(batch[1]))
         images += len(batch[1])
-    if trainer.accelerator.device.type == "cuda":  # it lags behind what it was told
-        torch.cuda.synchronize()
+    synchronize(trainer.accelerator.device)
     return np.array([images, time.perf_counter() - start])
+
+
+def synchronize(device: torch.device):
+    "A GPU lags behind what it was told: wait for it."
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def rates(trainer: Trainer, sources: dict, seconds: float) -> dict[str, float]:
@@ -75,15 +80,15 @@ def operations(trainer: Trainer, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def peak(side: int = 8192) -> float:
+def peak(device: torch.device, side: int = 8192) -> float:
     "Operations a second of a product of two large bf16 matrices."
-    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     for repeat in range(13):
         if repeat == 3:  # those before warm up
-            torch.cuda.synchronize()
+            synchronize(device)
             start = time.perf_counter()
         a @ b
-    torch.cuda.synchronize()
+    synchronize(device)
     return 10 * 2 * side**3 / (time.perf_counter() - start)
 
 
@@ -92,8 +97,8 @@ def speed(processed: str, arch: str, size: int, batch_size: int, args) -> dict:
     acc = Accelerator(cpu=use_cpu())
     more = {"precision": args.precision} if args.precision else {}
     settings = TrainConfig(data=processed, arch=arch, input_size=size, batch_size=batch_size, progressive=False, epochs=1000,
-                        compile=args.compile, **more)  # fmt: skip
-    top = peak() if acc.device.type == "cuda" else None
+                        compile=args.compile, quiet=True, **more)  # fmt: skip
+    top = peak(acc.device) if acc.device.type != "cpu" else None
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(resolve_defaults(settings, acc.device), Path(folder), acc)
         trainer.train_mode()
@@ -103,7 +108,7 @@ def speed(processed: str, arch: str, size: int, batch_size: int, args) -> dict:
         taken = [rates(trainer, sources, args.seconds if i else args.seconds / 4) for i in range(args.repeats + 1)][1:]
     found = {name: [rate[name] for rate in taken] for name in sources}
     ratios = [a / b for a, b in zip(found["real"], found["synthetic"], strict=True)]
-    row = {"arch": arch, "size": size, "batch": batch_size, "precision": trainer.config.precision, "compiled": args.compile,
+    row = {"arch": arch, "size": size, "batch": batch_size, "precision": trainer.config.precision, "compiled": trainer.config.compile,
            "on device": isinstance(trainer.loaders["train"], DeviceLoader), "images/s": spread(found["real"], 1),
            "of the step alone": spread(ratios, 3), "of the peak": np.mean(found["real"]) * each / top if top else "–"}  # fmt: skip
     print(row, flush=True)
@@ -151,7 +156,7 @@ def main():
     parse.add_argument("--repeats", type=int, default=5)
     parse.add_argument("--seconds", type=float, default=8, help="of a repeat")
     parse.add_argument("--precision", help="default: that of vehicle_train")
-    parse.add_argument("--compile", action="store_true")
+    parse.add_argument("--compile", default="graph", help="as for vehicle_train, where auto would compile the thousand epochs planned here")
     parse.add_argument("--streamed", action="store_true", help="as if the images did not fit into a GPU's memory")
     parse.add_argument("--images", type=int, help="train on so many copies of PROCESSED's images")
     parse.add_argument("--memory", type=int, nargs="*", default=[2_000, 20_000], help="sizes of the sets for the second part")

@@ -1,5 +1,7 @@
 """What a GPU changes: nothing but the speed. Without one all of these are skipped."""
 
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -15,13 +17,14 @@ from runs import free_port, same_run
 from tiny import coloured, tiny_bundle, tiny_processed
 
 from vehicle_nb.data import dataset as loading
-from vehicle_nb.data.augment import Augment, CutMixUp, uniform
-from vehicle_nb.training.checkpoints import read_checkpoint
+from vehicle_nb.data.augment import Augment, CutMixUp, epoch_key, uniform
+from vehicle_nb.training.checkpoints import list_checkpoints, progress_bar, read_checkpoint
 from vehicle_nb.serving.predictor import Predictor
 from vehicle_nb.data.dataset import DistributedBatchSampler, DeviceLoader, PackedDataset, make_loader
 from vehicle_nb.models.bundle import load_bundle
 from vehicle_nb.training.config import TrainConfig, resolve_defaults
 from vehicle_nb.train import train
+from vehicle_nb.training.graph import WARM_UP
 from vehicle_nb.training.loop import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -45,13 +48,14 @@ OPTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("steps", [2, 5], ids=["eager", "replayed"])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options):
+def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options, steps):
     run = trainer(processed, tmp_path, **options)
     run.train_mode()
     assert isinstance(run.loaders["train"], DeviceLoader), "so small a set lies on the device"
-    batches = iter(run.loaders["train"])
-    for _ in range(2):
+    batches = itertools.cycle(list(run.loaders["train"]))
+    for _ in range(steps):
         run.train_step(next(batches), 8)  # the first ones make what the others use
     torch.cuda.set_sync_debug_mode("error")  # whatever waits raises an error
     try:
@@ -60,6 +64,47 @@ def test_a_step_never_waits_for_the_gpu(processed, tmp_path, options):
         torch.cuda.set_sync_debug_mode("default")
     loss, _, seen = sums.tolist()
     assert np.isfinite(loss) and seen == 7
+    assert list(run.graphs.graphs) == [7] * (steps > WARM_UP)
+
+
+def weights_after(run: Trainer, epochs: int = 3) -> list[torch.Tensor]:
+    "All that a run has learned after some epochs."
+    with progress_bar(run) as bar:
+        for run.state.epoch in range(epochs):
+            run.state.step = 0
+            run.train_epoch(bar)
+    return [tensor for model in (run.unwrapped, run.ema.module) for tensor in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("options", [*OPTIONS.values(), {"batch_size": 6}, {"precision": "fp32"}], ids=[*OPTIONS, "two sizes", "fp32"])
+def test_a_replayed_step_is_the_step_to_the_last_bit(processed, tmp_path, options):
+    graph, plain = (trainer(processed, tmp_path, quiet=True, compile=how, **options) for how in ("auto", "off"))
+    ours, theirs = weights_after(graph), weights_after(plain)
+    assert graph.config.compile == "graph" and not graph.graphs.failed and graph.graphs.graphs and plain.graphs is None
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_replayed_run_resumes_to_the_last_bit(processed, tmp_path):
+    options = {"data": str(processed), "output": str(tmp_path), "epochs": 4, **QUICK}
+    for name in ("whole", "killed"):
+        train(**options, run_name=name, checkpoint_every=2, keep_checkpoints=99)
+    for checkpoint in list_checkpoints(tmp_path / "killed")[5:]:  # as if killed after the second step of the third epoch
+        checkpoint.unlink()
+    config = tmp_path / "killed/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"finished": False}))
+    train(output=str(tmp_path), run_name="killed", resume=True, quiet=True)
+    same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_without(processed, tmp_path, monkeypatch, capsys):
+    plain = weights_after(trainer(processed, tmp_path, compile="off", quiet=True))
+    forward = Trainer.forward_backward
+    asks = lambda self, xb, *rest: forward(self, xb if xb.isfinite().all().item() else None, *rest)  # noqa: E731
+    monkeypatch.setattr(Trainer, "forward_backward", asks)
+    run = trainer(processed, tmp_path)
+    ours = weights_after(run)
+    assert run.graphs.failed and capsys.readouterr().out.count("cannot be replayed as a graph") == 1
+    assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True)), "dropout goes on, too"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -95,7 +140,8 @@ def test_pictures_that_do_not_fit_train_the_same_network(processed, tmp_path, mo
 
 def test_chance_and_augmentation_are_those_of_the_cpu():
     index = torch.arange(50)
-    assert torch.equal(uniform(index.to(GPU), 9, 2**40, 3).cpu(), uniform(index, 9, 2**40, 3))
+    key = epoch_key(2**40, 3)
+    assert torch.equal(uniform(index.to(GPU), 9, key).cpu(), uniform(index, 9, key))
     images = torch.from_numpy(np.stack([np.asarray(coloured("bus", i, (96, 96))) for i in range(50)]))
     for size in (None, 64):
         here, there = (Augment(size)(images.to(d), index.to(d)).cpu() for d in ("cpu", GPU))
@@ -135,10 +181,10 @@ def test_more_processes_than_gpus_are_refused_in_one_sentence(tmp_path):
 
 
 def test_a_compiled_run_leaves_a_plain_bundle(processed, tmp_path):
-    metrics = train(data=str(processed), output=str(tmp_path), run_name="c", epochs=1, compile=True, **QUICK)
+    metrics = train(data=str(processed), output=str(tmp_path), run_name="c", epochs=2, compile="on", **QUICK)
     model, *_ = load_bundle(tmp_path / "c")
     names = [*model.state_dict(), *read_checkpoint(tmp_path / "c")["model"]]
-    assert metrics["epoch"] == 1 and not any("_orig_mod" in name for name in names)
+    assert metrics["epoch"] > 0 and not any("_orig_mod" in name for name in names)
 
 
 def test_minutes_are_planned_on_a_gpu_too(processed, tmp_path):

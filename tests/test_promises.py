@@ -82,7 +82,7 @@ def test_flips_and_rotations_are_seen_in_a_batch(data, degrees):
     flips, angles = find_flip_and_angle(plain, change(images, index))
     assert 0.25 < flips.float().mean() < 0.75, "some are mirrored, some are not"
     assert angles.abs().max() <= degrees + 1 and angles.min() < -degrees / 2 and angles.max() > degrees / 2, "within the degrees, both ways"
-    change.epoch = 1
+    change.set_epoch(1)
     again = find_flip_and_angle(plain, change(images, index))
     assert (again[0] != flips).any() and (again[1] - angles).abs().mean() > 1, "another epoch, other changes"
     nothing = Augment(64, flip=0, magnitude=0)(images, index)

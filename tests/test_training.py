@@ -377,8 +377,8 @@ def test_a_run_is_not_overwritten_by_another_of_its_name(processed, whole_run):
 
 @pytest.mark.parametrize("here, gpus, cpu, refused", [(2, 1, "", True), (2, 2, "", False), (1, 0, "", False), (8, 1, "true", False)])
 def test_more_processes_than_gpus_are_refused_before_they_meet(monkeypatch, here, gpus, cpu, refused):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda") if gpus else None)
     for name, value in {"LOCAL_WORLD_SIZE": here, "LOCAL_RANK": 0, "ACCELERATE_USE_CPU": cpu}.items():
         monkeypatch.setenv(name, str(value))
     with pytest.raises(VehicleError, match=r"1 GPU for 2 processes.*--num_processes 1") if refused else nullcontext():
@@ -476,7 +476,7 @@ def test_one_image_per_step_works_where_batch_normalisation_has_something_to_com
 
 
 def test_compile_without_a_compiler_is_refused_in_one_sentence(processed, tmp_path):
-    options = f"--data {processed} --output {tmp_path / 'models'} --epochs 1 --compile"
+    options = f"--data {processed} --output {tmp_path / 'models'} --epochs 1 --compile on"
     code, _, err = finished(start("vehicle_nb.train", options, FAST, PATH=str(tmp_path), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache")))
     assert code == 2 and "torch.compile does not work here" in err.splitlines()[-1] and "leave --compile out" in err
     assert "Traceback" not in err and not (tmp_path / "models").exists()

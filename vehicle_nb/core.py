@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'VehicleError', 'echo', 'run_main', 'in_notebook', 'path_text', 'path_from_text', 'display_name', 'percent',
-           'progress', 'tune_malloc', 'set_plot_style', 'use_fonts_for', 'show_images', 'jpeg']
+           'progress', 'best_device', 'device_name', 'tune_malloc', 'set_plot_style', 'use_fonts_for', 'show_images',
+           'jpeg']
 
 # %% ../nbs/parts/core.ipynb #35803f60
 import ctypes
@@ -137,6 +138,23 @@ def progress(
     "A progress bar with speed and time left."
     options = {"dynamic_ncols": True, "leave": True, "mininterval": 0.2, **kwargs}
     return text_tqdm(iterable, desc=desc, total=total, disable=disable, **options)
+
+# %% ../nbs/parts/core.ipynb #device-code
+def best_device():  # a torch.device
+    "The accelerator of this machine, or its CPU."
+    import torch  # here, because it takes a second to load, and a mistyped option is answered at once
+
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def device_name(
+    device,  # torch.device
+) -> str:
+    "What a device is called in a report: the name of the GPU, where PyTorch can tell it."
+    import torch
+
+    module = getattr(torch, device.type)
+    return module.get_device_name(device) if hasattr(module, "get_device_name") else device.type
 
 # %% ../nbs/parts/core.ipynb #eb3b2eb6
 def tune_malloc() -> bool:  # was anything set? (only on Linux with glibc)

@@ -8,7 +8,6 @@ __all__ = ['find_data', 'check_run', 'check_compile', 'check_batch_norm', 'prepa
 
 # %% ../nbs/3_training/09b_command.ipynb #c6190621
 import signal
-import time
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -52,7 +51,7 @@ def check_run(
 
     acc, config = trainer.accelerator, trainer.config
     check_same_options(acc, _compared(config))  # what was left open depends on the device
-    if config.compile:
+    if config.compile == "on":
         check_compile(acc)
     if min(trainer.sampler.batch_sizes()) < 2 * acc.num_processes > 2:
         few = f"{config.batch_size} images per step are too few for {acc.num_processes} processes, which need two each"
@@ -63,18 +62,12 @@ def check_run(
 def check_compile(
     accelerator,  # Accelerator: knows the device and the other processes
 ):
-    "Refuse `compile` where it does not work: compile something small."
-    import torch
+    "Refuse `compile` where it does not work."
     from accelerate.utils import gather_object
     from vehicle_nb.training.dist import main_rank_error
+    from vehicle_nb.training.graph import compile_trouble
 
-    try:
-        # Of a new size each time: what an earlier run has left in the cache would hide that the compiler is gone.
-        torch.compile(lambda x: 2 * x + 1)(torch.ones(2 + time.time_ns() % 100_000, device=accelerator.device))
-        trouble = ""
-    except Exception as error:  # whatever is missing: a compiler, Python's headers, Triton, room for the cache
-        trouble = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0][:160] or type(error).__name__
-    if trouble := next(filter(None, gather_object([trouble])), ""):
+    if trouble := next(filter(None, gather_object([compile_trouble(accelerator.device)])), ""):
         advice = "Install a C++ compiler (on Debian and Ubuntu: apt install g++ python3-dev), or leave --compile out."
         raise main_rank_error(accelerator, f"torch.compile does not work here ({trouble}). {advice}")
 
@@ -193,7 +186,7 @@ def describe(
         f"Training {config.arch} ({parameters / 1e6:.1f} million parameters) on {sizes['train']} images of {len(trainer.classes)} classes "
         f"(validation: {sizes['val']}, test: {sizes['test']}).\n"
         f"{config.epochs} epochs of {steps} at {config.input_size}×{config.input_size} in {config.precision}"
-        f"{', compiled' * config.compile}, {processes} of {threads} on {acc.device.type}, world size {acc.num_processes}. "
+        f"{', compiled' * (config.compile == 'on')}, {processes} of {threads} on {acc.device.type}, world size {acc.num_processes}. "
         f"Output: {trainer.path}/"
     )
 

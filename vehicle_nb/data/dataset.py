@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['read_config', 'list_split', 'class_changes', 'fallback_caches', 'pack', 'PackedDataset', 'DistributedBatchSampler',
-           'fits_on_device', 'DeviceLoader', 'PrefetchLoader', 'make_loader', 'make_loaders']
+           'fits_on_device', 'has_own_memory', 'DeviceLoader', 'PrefetchLoader', 'make_loader', 'make_loaders']
 
 # %% ../../nbs/1_data/04_dataset.ipynb #2fbedc57
 import csv
@@ -283,6 +283,10 @@ class DistributedBatchSampler(Sampler):
             end = len(batch)
         return batch[starts[0] : end].tolist()
 
+    def largest(self) -> int:
+        "Number of images in the largest batch of this rank."
+        return max(len(self.rank_batch(np.arange(size))) for size in set(self.batch_sizes()))
+
     def __len__(self):
         return self.steps - self.first
 
@@ -295,8 +299,15 @@ def fits_on_device(
     size: int,  # bytes
     device: torch.device,  # where the data would go
 ) -> bool:
-    "Is the device a GPU with at least twice this amount of free memory?"
-    return device.type == "cuda" and 2 * size <= torch.cuda.mem_get_info(device)[0]
+    "Has the device memory of its own, and twice this amount of it free?"
+    return has_own_memory(device) and 2 * size <= torch.accelerator.get_memory_info(device)[0]
+
+
+def has_own_memory(
+    device: torch.device,  # any device
+) -> bool:
+    "Are images copied to this device? A CPU has them, and an Apple GPU shares the CPU's memory: nothing is gained by pinning."
+    return device.type not in ("cpu", "mps")
 
 
 class DeviceLoader:
@@ -362,9 +373,10 @@ def make_loader(
     # The dataset returns whole batches, so there is nothing to collate. The loader has its own generator, because each
     # new iterator draws a number: from the global generator, a resumed run would get different dropout masks.
     own = torch.Generator().manual_seed(seed)
-    gpu = device is not None and device.type == "cuda"  # pinned memory: copies overlap with computing
-    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_is, generator=own, pin_memory=gpu)
-    return PrefetchLoader(loader) if gpu else loader
+    device = device or torch.device("cpu")
+    pin = has_own_memory(device)  # pinned memory: copies overlap with computing
+    loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=_as_is, generator=own, pin_memory=pin)
+    return loader if device.type == "cpu" else PrefetchLoader(loader)
 
 
 def _as_is(batch):

@@ -18,7 +18,7 @@ import pandas as pd
 from .audit import DECISIONS_FILE, Audit, audit, file_stamp, read_decisions, stale_decisions, summarize_notes
 from .audit_report import check_report, write_report
 from .. import commands
-from ..core import VehicleError, in_notebook
+from ..core import VehicleError, best_device, in_notebook
 from ..files import atomic_write, file_lock, paths_overlap
 from .sources import class_folders, disk_errors
 from .label_issues import FEATURE_SIZE, HOW_TO_GET_WEIGHTS, file_features, find_label_issues
@@ -26,8 +26,6 @@ from .label_issues import FEATURE_SIZE, HOW_TO_GET_WEIGHTS, file_features, find_
 # %% ../../nbs/1_data/02_explore.ipynb #4c268926
 def _cached_features(audit: Audit, rows: pd.DataFrame, weights: str, output: Path, quiet: bool) -> np.ndarray:
     "Features of images; cached, as long as images and weights stay the same."
-    import torch
-
     from vehicle_nb.features import load_backbone
 
     stamp = [str(weights), file_stamp(Path(weights)), FEATURE_SIZE, *rows["sha256"]]
@@ -39,7 +37,7 @@ def _cached_features(audit: Audit, rows: pd.DataFrame, weights: str, output: Pat
                 return saved["features"].astype(np.float32)
     except (OSError, ValueError, KeyError, EOFError):
         pass
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     features = file_features(audit.paths(rows.index), load_backbone(weights, device), device=device, quiet=quiet)
     features = features.astype(np.float16)
     with atomic_write(cache) as file:

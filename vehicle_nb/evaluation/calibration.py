@@ -18,7 +18,7 @@ def fit_temperature(
     labels: Tensor,  # int64 N
 ) -> float:  # 0.05 to 20
     "The number to divide logits by so that probabilities are calibrated (Guo et al., https://arxiv.org/abs/1706.04599)."
-    logits, labels = logits.double().cpu(), labels.cpu()
+    logits, labels = logits.cpu().double(), labels.cpu()  # double on the CPU: not every GPU has it
     log_t = torch.zeros((), dtype=torch.double, requires_grad=True)
     solver = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
 

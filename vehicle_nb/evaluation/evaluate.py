@@ -52,7 +52,7 @@ def evaluate(
     data: str | Path | None = None,  # folder made by vehicle_preprocess; None: the one on which the bundle was trained
     split: str = "test",  # train, val or test
     output: str | Path | None = None,  # folder of the report; None: report in the run folder
-    device: str | None = None,  # cpu or cuda; None: a GPU if there is one
+    device: str | None = None,  # such as cpu, cuda, mps or xpu; None: a GPU if there is one
     quiet: bool = False,  # no progress bar
     ood_dir: str | Path | None = None,  # folder of out-of-distribution images: how many of them are rejected?
 ) -> dict:  # all metrics; `per_class` and `robustness` are tables
@@ -140,7 +140,7 @@ def vehicle_evaluate(
     split: str = "test",  # train, val or test
     output: str | None = None,  # folder of the report; default: report in the run folder
     ood_dir: str | None = None,  # folder of images that show no known class: how many of them does the model reject?
-    device: str | None = None,  # cpu or cuda; default: a GPU if there is one
+    device: str | None = None,  # such as cpu, cuda, mps or xpu; default: a GPU if there is one
     quiet: bool = False,  # no progress bars, no summary
 ):
     "Evaluate a model on images that it has never seen, and write a report page."

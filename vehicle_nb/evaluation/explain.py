@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image, ImageEnhance, ImageFilter
 
-from ..core import PALETTE, VehicleError, progress
+from ..core import PALETTE, VehicleError, best_device, device_name, progress
 from ..data.dataset import PackedDataset
 from .metrics import Predictions
 from ..pages import new_axes
@@ -40,7 +40,7 @@ def predict_probs(
     temperature, kind = config["temperature"], config["ood_score"]
     kind = "max_softmax" if kind == "knn" and feature_bank is None else kind
     outputs = run_batches(OODDetector(model, feature_bank), images, config["input_size"], batch_size, quiet)
-    probs = [(logits.double() / temperature).softmax(1).float().cpu() for logits, _ in outputs]
+    probs = [(logits.cpu().double() / temperature).softmax(1).float() for logits, _ in outputs]
     scores = [ood_score(kind, *output, temperature).float().cpu() for output in outputs]
     return torch.cat(probs).numpy(), torch.cat(scores).numpy()
 
@@ -78,7 +78,7 @@ def collect(
     "Predict a split with a bundle; returns the predictions, the images (uint8 N × H × W × 3), the model and its config."
     if split not in SPLITS:
         raise VehicleError(f"There is no split {split!r}: choose train, val or test.")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or best_device()
     limit_threads()
     model, config, feature_bank = load_bundle(bundle, device)
     packed = PackedDataset(data, split)
@@ -237,7 +237,7 @@ def speed(
         "one_p95_ms": 1000 * times[math.ceil(0.95 * len(times)) - 1],
         "images_per_second": len(many) / batch,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {threads} thread{'s' * (threads > 1)}",
+        "device": device_name(device) if device.type != "cpu" else f"cpu, {threads} thread{'s' * (threads > 1)}",
     }
 
 

@@ -28,7 +28,7 @@ from torch import nn
 
 from ..evaluation.ood import OODDetector, ood_score
 from .. import commands
-from ..core import VehicleError, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
+from ..core import VehicleError, best_device, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
 from ..data.images import BadImage
 from ..data.sources import walk_folder
 from ..parallel import cpu_count, fastest_num_threads, limit_threads, requested_threads
@@ -84,7 +84,7 @@ def prediction_from_logits(
     score: float | None = None,  # the OOD score: the higher, the more like the training images; None: the highest probability
 ) -> Prediction:
     "Turn logits into calibrated probabilities and a prediction."
-    values = logits.double().cpu().numpy() / temperature  # NumPy: for some twenty numbers it is faster than PyTorch
+    values = logits.cpu().double().numpy() / temperature  # NumPy: for some twenty numbers it is faster than PyTorch
     if not np.isfinite(values).all():
         raise VehicleError("The model returned NaN or infinity: its weights are corrupt, or its training diverged. Train it again.")
     powers = np.exp(values - values.max())
@@ -102,7 +102,7 @@ class Predictor:
     def __init__(
         self,
         bundle: str | Path | None = None,  # a run folder, or a folder of runs (the newest counts); None: models
-        device: str | None = None,  # such as cpu or cuda; None: a GPU if there is one
+        device: str | None = None,  # such as cpu, cuda, mps or xpu; None: a GPU if there is one
         backend: str = "torch",  # torch, or onnx: the bundle's model.onnx, on the CPU
     ):
         if backend not in ("torch", "onnx"):
@@ -167,7 +167,7 @@ class Predictor:
 def _device(name: str | None) -> torch.device:
     "The named device, or the best that is available."
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return best_device()
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -320,7 +320,7 @@ def predict_images(
     json: bool = False,  # print JSON
     csv: bool = False,  # print CSV
     batch_size: int = 32,  # images in one pass of the network
-    device: str | None = None,  # cpu or cuda; default: a GPU if there is one
+    device: str | None = None,  # such as cpu, cuda, mps or xpu; default: a GPU if there is one
     backend: str = "torch",  # torch, or onnx: the bundle's model.onnx (see vehicle_export)
     quiet: bool = False,  # no progress bar
 ) -> int:

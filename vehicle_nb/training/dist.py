@@ -34,7 +34,7 @@ from accelerate.utils import (
 )
 
 import vehicle_nb
-from ..core import VehicleError
+from ..core import VehicleError, best_device
 from ..parallel import cpu_count, requested_threads, fastest_num_threads
 
 # %% ../../nbs/3_training/10a_dist.ipynb #7cdee844
@@ -226,7 +226,8 @@ def choose_num_threads(
 def use_cpu() -> bool:
     "Train on the CPU, because there is no GPU or because the user asked for it (a config with `use_cpu: true`)?"
     alone = int(os.environ.get("WORLD_SIZE", 1)) == 1  # a Mac's GPU serves one process: several cannot exchange gradients
-    return _is_on("ACCELERATE_USE_CPU") or not (torch.cuda.is_available() or (alone and torch.backends.mps.is_available()))
+    best = best_device().type
+    return _is_on("ACCELERATE_USE_CPU") or best == "cpu" or (best == "mps" and not alone)
 
 
 def _is_on(variable: str) -> bool:
@@ -236,7 +237,7 @@ def _is_on(variable: str) -> bool:
 
 def num_usable_gpus() -> int:
     "GPUs of this machine for distributed training; 0 if the user asked for the CPU."
-    return 0 if use_cpu() else torch.cuda.device_count()
+    return 0 if use_cpu() else torch.accelerator.device_count()
 
 
 def check_num_gpus():
@@ -345,16 +346,17 @@ def init_process_group(
     store: dist.Store,  # a store that no other process group has used
     timeout: int,  # seconds that a process waits in a step for the others
 ):
-    "Initialize the process group of all ranks: NCCL on GPUs, Gloo on CPUs."
+    "Initialize the process group of all ranks: the GPUs' own library (NCCL for Nvidia's), Gloo on CPUs."
     if not use_cpu():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
+    backend = "gloo" if use_cpu() else dist.get_default_backend_for_device(best_device())
     dist.init_process_group(
-        "gloo" if use_cpu() else "nccl", store=store, rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
+        backend, store=store, rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
         timeout=timedelta(seconds=timeout),
     )
 
 
-SUPPORTED_TYPES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+SUPPORTED_TYPES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
 
 
 def make_accelerator(

@@ -11,6 +11,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -24,16 +25,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from ..core import VehicleError, echo, progress
+from ..core import VehicleError, progress
 from ..data.augment import Augment, CutMixUp, normalize_batch
-from ..data.dataset import PackedDataset, make_loader, read_config
+from ..data.dataset import PackedDataset, has_own_memory, make_loader, read_config
 from ..data.split import SPLITS
 from ..features import find_head, has_weights, split_head
 from ..models.cnn import create_model
 from ..models.finetune import fold_bn, freeze_bn, param_groups, train_head
-from .checkpoints import ProgressFile, save_checkpoint, save_model, write_history
+from .checkpoints import ProgressFile, progress_bar, report_epoch, report_step, save_checkpoint, save_model, write_history
 from .config import TrainConfig, choose_epochs, image_size_at, one_cycle
 from .dist import GracefulStop, run_on_main
+from .graph import WARM_UP, StepInputs, has_fused, lerp_all, make_graphs, pad_batch, tensor_rates
 
 # %% ../../nbs/3_training/09_train.ipynb #3b3da8df
 @dataclass
@@ -73,17 +75,29 @@ class EMA(AveragedModel):
         self,
         model: nn.Module,  # the model as it is now, plain or wrapped by DDP or torch.compile
     ):
-        "Move the average towards the model: floats by 1 - decay, integers (BatchNorm's step counters) are copied."
+        "Move the average towards the model, and count the step."
+        self.move(model, torch.full((), self.next_weight(), device=next(self.module.parameters()).device))
+        self.n_averaged += 1
+
+    def next_weight(self) -> float:  # from 0 to 1
+        "The share of the model in the next average: 1 - decay."
+        step = int(self.n_averaged)  # on the CPU: nothing here waits for a GPU
+        warm = (1 + step) / (10 + step) if self.warmup else 1.0
+        return 1 - min(self.decay, warm) if step else 1.0  # the first update copies the model
+
+    @torch.no_grad()
+    def move(
+        self,
+        model: nn.Module,  # the model as it is now
+        weight: Tensor,  # float32 scalar on the average's device: the share of the model
+    ):
+        "Move the average towards the model: floats by this share, integers (BatchNorm's step counters) are copied."
         # Looked up in each step: `model.to(device)` replaces tensors, and kept ones would be out of date.
         pairs = [(mean, now.to(mean.device)) for mean, now in zip(_tensors(self.module), _tensors(model), strict=True)]
         floats, integers = ([pair for pair in pairs if pair[0].is_floating_point() == kind] for kind in (True, False))
-        step = int(self.n_averaged)  # on the CPU: nothing here waits for a GPU
-        warm = (1 + step) / (10 + step) if self.warmup else 1.0
-        decay = min(self.decay, warm) if step else 0.0  # the first update copies the model
-        torch._foreach_lerp_(*map(list, zip(*floats, strict=True)), 1 - decay)
+        lerp_all(*map(list, zip(*floats, strict=True)), weight)
         if integers:
             torch._foreach_copy_(*map(list, zip(*integers, strict=True)))
-        self.n_averaged += 1
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
@@ -122,8 +136,8 @@ class Trainer:
         }
         self.sampler = self.loaders["train"].batch_sampler
         self.steps = self.sampler.steps  # in one epoch
-        self.augment = Augment(config.input_size, config.seed, magnitude=config.augmentation)
-        self.mix = CutMixUp(len(self.classes), config.cutmix, config.mixup, config.seed)
+        self.augment = Augment(config.input_size, config.seed, magnitude=config.augmentation).to(acc.device)
+        self.mix = CutMixUp(len(self.classes), config.cutmix, config.mixup, config.seed).to(acc.device)
 
     def _make_model(self):
         "Model, average, optimizer, schedule and loss, prepared for the device and the other processes."
@@ -134,17 +148,18 @@ class Trainer:
         if config.freeze_bn:
             fold_bn(model)
         groups = param_groups(model, config.lr, config.weight_decay, config.backbone_lr_mult, config.freeze_groups)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=has_fused(acc.device))
         total = config.epochs * self.steps
         self.scheduler = LambdaLR(optimizer, lambda step: one_cycle((step + 0.5) / total))
-        if config.compile:
-            model = torch.compile(model)
+        if config.compile == "on":
+            model = torch.compile(model, dynamic=False)
         self.model, self.optimizer = acc.prepare(model, optimizer)
         self.ema = EMA(self.unwrapped, config.ema)  # after `prepare`: DDP gives all ranks the weights of rank 0
         fold_bn(self.ema.module)  # it is only used for predictions
         counts = torch.bincount(torch.from_numpy(self.loaders["train"].dataset.labels), minlength=len(self.classes))
         weight = counts.sum() / counts.clamp(min=1) / len(self.classes) if config.class_weights else None
         self.criterion = nn.CrossEntropyLoss(weight, label_smoothing=config.label_smoothing, reduction="sum").to(acc.device)
+        self.graphs = make_graphs(self)
 
 # %% ../../nbs/3_training/09_train.ipynb #77c091e1
 @patch
@@ -153,23 +168,50 @@ def train_step(
     batch: tuple[Tensor, Tensor, Tensor],  # images N×H×W×3 uint8, labels N int64, indices N int64: this rank's share of the step
     total: int,  # images of the step over all ranks
 ) -> Tensor:  # sums over this rank's share: losses, correct predictions, images
-    "Forward, backward, one step of the optimizer, of the schedule and of the average."
-    acc, config = self.accelerator, self.config
+    "One step: all that differs from the last one goes to the device, which does the rest; then the schedule moves on."
     self.seed_step()
-    images, yb, index = (t.to(acc.device, non_blocking=True) for t in batch)
-    xb, target = self.mix(self.augment(images, index), yb, index)
+    inputs = self.step_inputs(batch, total)
+    metrics = self.graphs(inputs, self.augment.input_size) if self.graphs else self.step_on_device(inputs)
+    self.scheduler.step()
+    self.ema.n_averaged += 1
+    return metrics
+
+
+@patch
+def step_inputs(
+    self: Trainer,
+    batch: tuple[Tensor, Tensor, Tensor],  # images N×H×W×3 uint8, labels N int64, indices N int64
+    total: int,  # images of the step over all ranks
+) -> StepInputs:
+    "The batch, the learning rates and the share of the model in the average, as tensors on the device."
+    device = self.accelerator.device
+    # Filled on the device: a number that is copied there would wait for all that the device has still to do.
+    scalar = partial(torch.full, (), dtype=torch.float32, device=device)
+    rates = [scalar(group["lr"]) for group in self.optimizer.param_groups]
+    images, yb, index = (t.to(device, non_blocking=has_own_memory(device)) for t in batch)
+    return StepInputs(images, yb, index, scalar(total), scalar(self.ema.next_weight()), rates)
+
+
+@patch
+def step_on_device(
+    self: Trainer,
+    inputs: StepInputs,  # all that differs from step to step
+) -> Tensor:  # sums over this rank's share: losses, correct predictions, images
+    "Augmentation, forward, backward, one step of the optimizer and of the average."
+    acc, config, yb = self.accelerator, self.config, inputs.labels
+    xb, target = self.mix(self.augment(inputs.images, inputs.index), yb, inputs.index)
     pieces = list(zip(*(t.chunk(config.grad_accum_steps) for t in (xb, target, yb)), strict=True))
     metrics = torch.zeros(3, device=acc.device)
     for i, piece in enumerate(pieces):
         with acc.no_sync(self.model) if i < len(pieces) - 1 else nullcontext():  # ranks exchange gradients once per step
-            metrics += self.forward_backward(*piece, total)
+            metrics += self.forward_backward(*piece, inputs.total)
     if config.grad_clip:
         acc.clip_grad_norm_(self.model.parameters(), config.grad_clip)
-    self.optimizer.step()
+    with tensor_rates(self.optimizer, inputs.rates):
+        self.optimizer.step()
     self.optimizer.zero_grad()
-    self.scheduler.step()
     self.sync_bn_buffers()
-    self.ema.update_parameters(self.unwrapped)
+    self.ema.move(self.unwrapped, inputs.ema_weight)
     return metrics
 
 # %% ../../nbs/3_training/09_train.ipynb #d1000001
@@ -179,7 +221,7 @@ def forward_backward(
     xb: Tensor,  # N×3×S×S floats in [-1, 1]: a piece of this rank's share
     target: Tensor,  # N×C floats that sum to 1: mixed labels
     yb: Tensor,  # N int64: the labels themselves
-    total: int,  # images of the step over all ranks
+    total: Tensor,  # float32 scalar: images of the step over all ranks
 ) -> Tensor:  # sums over the piece: losses, correct predictions, images
     "Add the gradients of a piece of the batch to those that are there."
     with self.autocast():
@@ -194,7 +236,8 @@ def forward_backward(
 @patch
 def autocast(self: Trainer):
     "bf16 for matrix products where the run uses it; sums and losses stay in float32."
-    return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+    bf16 = self.config.precision == "bf16"  # each weight is used once, so there is nothing to cache, and a graph could not
+    return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
 
 
 @patch
@@ -240,9 +283,11 @@ def predict(
     loader, device = self.loaders[split], self.accelerator.device
     model = self.ema.module.eval()
     logits = torch.zeros(len(loader.dataset), len(self.classes), device=device)
+    rows = loader.batch_sampler.largest()
     for images, _, index in loader:
+        images = pad_batch(images, rows).to(device)
         with nullcontext() if exact else self.autocast():
-            logits[index.to(device)] = model(normalize_batch(images.to(device), self.config.input_size)).float()
+            logits[index.to(device)] = model(normalize_batch(images, self.config.input_size)).float()[: len(index)]
     # Every row was written by one rank and is zero on the others: the sum puts the table together.
     logits = self.accelerator.reduce(logits, "sum")
     return logits, torch.from_numpy(loader.dataset.labels).to(device)
@@ -256,7 +301,8 @@ def train_epoch(
     "Show each training image once; a resumed epoch continues where it was left."
     config, state = self.config, self.state
     self.train_mode()
-    self.augment.epoch = self.mix.epoch = state.epoch
+    for part in (self.augment, self.mix):
+        part.set_epoch(state.epoch)
     self.augment.input_size = self.image_size(state.epoch / config.epochs)
     self.sampler.set_epoch(state.epoch, first=state.step)
     metrics, sizes = self.local_metrics(), self.sampler.batch_sizes()
@@ -264,7 +310,7 @@ def train_epoch(
     for batch in self.loaders["train"]:
         metrics += self.train_step(batch, sizes[state.step])
         state.step += 1
-        self.report_step(bar, metrics, sizes[state.step - 1])
+        report_step(self, bar, metrics, sizes[state.step - 1])
         if config.checkpoint_every and state.step % config.checkpoint_every == 0 and state.step < self.steps:
             state.metrics, state.seconds = self.gathered_metrics(metrics), time.perf_counter() - start
             save_checkpoint(self)
@@ -342,7 +388,7 @@ def end_epoch(
     save_checkpoint(self)
     if self.is_main:
         write_history(self)
-    self.report_epoch(bar)
+    report_epoch(self, bar)
     accuracies = [row["val_accuracy"] for row in state.history]
     return bool(config.patience) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= config.patience
 
@@ -351,7 +397,7 @@ def end_epoch(
 def fit(self: Trainer) -> int:  # the signal by which somebody asked to stop, or 0
     "Train from where the run stands to its end, to early stopping, or until somebody asks to stop."
     config, state = self.config, self.state
-    with self.progress_bar() as bar, GracefulStop() as self.stop:
+    with progress_bar(self) as bar, GracefulStop() as self.stop:
         while state.epoch < config.epochs:
             self.train_epoch(bar)
             if state.step < self.steps:  # somebody asked to stop
@@ -365,65 +411,6 @@ def fit(self: Trainer) -> int:  # the signal by which somebody asked to stop, or
                 return asked
     return 0
 
-# %% ../../nbs/3_training/09_train.ipynb #d1000007
-@patch
-def progress_bar(self: Trainer):
-    "A bar that counts the images of the run; from now on the time left is measured, too."
-    config, state = self.config, self.state
-    num_images = len(self.loaders["train"].dataset)
-    self._began, self._steps_before = time.monotonic(), state.epoch * self.steps + state.step
-    last = state.history[-1]["val_accuracy"] if state.history else None
-    self.progress_file.update(
-        stage="training", epoch=state.epoch, epochs=config.epochs, step=state.step, steps=self.steps, val_accuracy=last
-    )
-    return progress(
-        desc="training", total=config.epochs * num_images, unit=" images", disable=config.quiet or not self.is_main,
-        initial=state.epoch * num_images + sum(self.sampler.batch_sizes()[: state.step]),
-        bar_format="{desc} {percentage:3.0f}%|{bar:20}| {rate_fmt}, {remaining} left{postfix}",
-    )
-
-
-@patch
-def seconds_left(self: Trainer) -> float:  # an estimate, in seconds
-    "Time until the last planned epoch ends, if it goes on as fast as since the start of `fit`."
-    done = self.state.epoch * self.steps + self.state.step
-    rate = (time.monotonic() - self._began) / max(done - self._steps_before, 1)
-    return round(rate * (self.config.epochs * self.steps - done), 1)
-
-
-@patch
-def report_step(
-    self: Trainer,
-    bar,  # progress bar that counts images
-    metrics: Tensor,  # sums of this epoch so far, on this rank
-    num_images: int,  # images of the step that has just been done
-):
-    "After a step: move the bar, and note how far the run is."
-    state = self.state
-    bar.update(num_images)
-    if not self.is_main:
-        return
-    self.progress_file.update(step=state.step, seconds_left=self.seconds_left())
-    if state.step % 10 == 0 or state.step == self.steps:
-        loss, correct, seen = metrics.tolist()
-        bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {correct / seen:.1%}")
-
-
-@patch
-def report_epoch(
-    self: Trainer,
-    bar,  # progress bar, to print above it
-):
-    "After an epoch: print its row of the history, and note how far the run is."
-    row = self.state.history[-1]
-    self.progress_file.update(epoch=self.state.epoch, step=0, seconds_left=self.seconds_left(), val_accuracy=row["val_accuracy"])
-    if not bar.disable:
-        line = (
-            f"epoch {row['epoch']:3}/{self.config.epochs}  train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:6.1%}   "
-            f"val loss {row['val_loss']:.3f} accuracy {row['val_accuracy']:6.1%}   {row['images_per_second']:.0f} images/s"
-        )
-        echo(line, write=bar.write)
-
 # %% ../../nbs/3_training/09_train.ipynb #be5c02a4
 @patch
 @torch.no_grad()
@@ -431,9 +418,11 @@ def training_features(self: Trainer) -> tuple[Tensor, Tensor]:  # features N × 
     "What goes into the head, computed once for all training images."
     acc, loader = self.accelerator, self.loaders["train"]
     backbone, table = split_head(self.ema.module.eval())[0], None
+    rows = loader.batch_sampler.largest()
     for images, _, index in progress(loader, "features", disable=self.config.quiet or not self.is_main):
+        images = pad_batch(images, rows).to(acc.device)
         with self.autocast():
-            features = backbone(normalize_batch(images.to(acc.device), self.config.input_size)).float()
+            features = backbone(normalize_batch(images, self.config.input_size)).float()[: len(index)]
         if table is None:
             table = features.new_zeros(len(loader.dataset), features.shape[1])
         table[index.to(acc.device)] = features
@@ -456,15 +445,16 @@ def time_epoch(
     self: Trainer,  # freshly built; what its network learns here is thrown away
     size: int,  # side of the training images, in pixels
 ) -> float:  # seconds
-    "How long an epoch takes, estimated from six steps; two before them warm up."
+    "How long an epoch takes, estimated from six steps; those before them warm up."
     self.train_mode()
     self.augment.input_size, sizes = size, self.sampler.batch_sizes()
     loader, ends = self.loaders["train"], []
     batches = chain.from_iterable(repeat(loader))  # a small set has fewer steps than are timed
-    for step, batch in zip(range(8), batches, strict=False):
+    warm_up = 2 * (WARM_UP + 1 if self.graphs else 1)  # a graph is recorded for each of two batch sizes, after some steps
+    for step, batch in zip(range(warm_up + 6), batches, strict=False):
         self.train_step(batch, sizes[step % self.steps]).tolist()  # a GPU works ahead: to read its numbers is to wait for it
         ends.append(time.perf_counter())
-    return float(np.median(np.diff(ends)[1:])) * self.steps
+    return float(np.median(np.diff(ends)[warm_up - 1 :])) * self.steps
 
 
 @patch
