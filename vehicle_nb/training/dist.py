@@ -158,7 +158,7 @@ def translate_dist_errors(
         ) from None
 
 
-LOCAL_OPTIONS = ("data", "raw", "output", "num_threads", "ddp_timeout", "quiet")  # they may differ between machines
+LOCAL_OPTIONS = ("data", "raw", "output", "num_threads", "ddp_timeout", "quiet", "log_with")  # they may differ between machines
 
 
 def check_same_options(
