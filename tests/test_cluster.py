@@ -220,7 +220,8 @@ def test_a_job_that_is_preempted_is_requeued_resumes_and_learns(slurm, tmp_path)
     run = output / f"slurm_{job}"
 
     def state():
-        return log.read_text() + asked("scontrol", "show", "job", job) if log.exists() else asked("scontrol", "show", "job", job)
+        said = log.read_text(errors="replace") if log.exists() else ""  # a letter may be half written
+        return said + asked("scontrol", "show", "job", job)
 
     until(lambda: (run / "history.csv").exists(), 300, state)
     asked("scancel", "--signal=TERM", job)  # as Slurm does before it preempts a job, and 90 s before its time is over
