@@ -45,7 +45,7 @@ def all_is_well(said: str) -> bool:
 
 
 def test_two_ranks_are_checked_and_it_is_said_once():
-    said = ended(launch(2, check=""))
+    said = ended(launch(2, argv="--check"))
     assert all_is_well(said), said
     before, after = map(float, re.search(r"the loss falls from (\S+) to (\S+)", said).groups())
     assert 0 < after < before < 2, "a network of four classes that knows nothing has a loss of log 4 = 1.39"
@@ -62,11 +62,11 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_rank_that_is_not_as_it_should_be_is_found(fault):
-    ranks = launch(2, check=fault)
-    ranks.processes[0].join(120)
-    ranks.processes[1].kill()  # it may wait for ever
+    ranks = launch(2, argv="--check", fault=fault)
+    ranks.ranks[0].process.join(120)
+    ranks.ranks[1].kill()  # it may wait for ever
     said = ended(ranks, None)
-    assert ranks.processes[0].exitcode == 1 and said.count(FAULTS[fault]) == 1 and "Traceback" not in said, said
+    assert ranks.ranks[0].returncode == 1 and said.count(FAULTS[fault]) == 1 and "Traceback" not in said, said
 
 
 def test_torchrun_and_a_single_command_check_as_well():
