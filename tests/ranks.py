@@ -2,7 +2,8 @@
 
 `notes` names the folder for the notes; `trouble` what happens to a rank: `{"rank": 0, "epoch": 1, "step": 2, "kind": …}` with
 "term" (SIGTERM to itself), "kill" (SIGKILL to itself), "kill in save" (after half of a checkpoint was written) or "disk full".
-All other options go to `train`.
+All other options go to `train`. `argv` instead is what is typed behind
+`python -m vehicle_nb.distributed`; `fault` names what `--check` must find.
 """
 
 import errno
@@ -20,7 +21,9 @@ from accelerate import Accelerator
 from vehicle_nb.training import loop
 import vehicle_nb.train as training
 from vehicle_nb.core import run_main
-from vehicle_nb.distributed import init_distributed
+from vehicle_nb.data.dataset import DistributedBatchSampler
+from vehicle_nb.distributed import distributed, init_distributed
+from vehicle_nb.training import dist_check
 from vehicle_nb.training.checkpoints import lock_run
 
 
@@ -128,6 +131,30 @@ def work(options: dict):
             torch.distributed.destroy_process_group()
 
 
+def break_rank(fault: str, rank: int):
+    "Make this process one that `--check` must find."
+    deal, step, backward = DistributedBatchSampler.__init__, torch.optim.SGD.step, Accelerator.backward
+
+    def drift(optimizer, *args):
+        step(optimizer, *args)
+        optimizer.param_groups[0]["params"][0].data[0, 0] += 1e-3
+
+    if fault:
+        del dist_check.CHECKS["bandwidth"]  # it takes longest
+    if fault == "wrong on all ranks":  # the gradient of each step is twice what it should be
+        Accelerator.backward = lambda acc, loss: backward(acc, 2 * loss)
+    elif fault == "waits for ever":
+        dist_check.check_processes.__defaults__ = (print, 2)
+    if rank == 0:
+        return
+    if fault == "sampler of another rank":
+        DistributedBatchSampler.__init__ = lambda self, *args, **options: deal(self, *args, **options | {"rank": 0})
+    elif fault == "other weights":
+        torch.optim.SGD.step = drift
+    elif fault in ("dies", "waits for ever"):
+        dist_check.CHECKS["samples"] = lambda acc: os._exit(9) if fault == "dies" else time.sleep(60)
+
+
 def run(rank: int, count: int, port: int, env: dict, output: Path, options: str):
     "Be one rank, in a process that was forked for it: with this environment, and a file for all that it prints."
     os.environ.clear()
@@ -137,9 +164,14 @@ def run(rank: int, count: int, port: int, env: dict, output: Path, options: str)
             os.dup2(file.fileno(), number)
 
     def call():
+        chosen = json.loads(options)
+        if "argv" in chosen:
+            break_rank(chosen.get("fault", ""), rank)
+            place = [f"--rank={rank}", f"--world_size={count}", f"--master_port={port}", "--num_threads=1"]
+            return distributed([*place, *chosen["argv"].split()])
         if count > 1:
             init_distributed(rank, count, master_port=port)
-        work(json.loads(options))
+        return work(chosen)
 
     run_main(call, "ranks")
 

@@ -129,7 +129,8 @@ def four(processed, tmp_path_factory) -> Path:
 def two(processed, tmp_path_factory) -> Path:
     "Two ranks, three epochs, a checkpoint after every step."
     path = tmp_path_factory.mktemp("two")
-    ended(launch(2, data=processed, output=path, run_name="run", epochs=3, checkpoint_every=1, notes=path / "notes", **SMALL))
+    ended(launch(2, data=processed, output=path, run_name="run", epochs=3, checkpoint_every=1, notes=path / "notes", **SMALL,
+                 log_with="tensorboard"))  # fmt: skip
     return path
 
 
@@ -336,6 +337,14 @@ def test_a_step_of_four_ranks_has_the_gradient_of_one_process(tmp_path):
         gradients.append(torch.load(tmp_path / f"notes_{ranks}" / "0.pt")["gradient"])
     assert gradients[0].norm() > 0.01
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-5)
+
+
+def test_rank_0_alone_talks_to_the_trackers(two):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    [file] = (two / "run" / "trackers" / "vehicle_nb").glob("events*")
+    losses = [event.value for event in EventAccumulator(str(file)).Reload().Scalars("val_loss")]
+    assert losses == pytest.approx(list(pd.read_csv(two / "run" / "history.csv")["val_loss"]), rel=1e-6) and len(losses) == 3
 
 
 # --- stopped, killed, resumed --------------------------------------------------------------------------------------------
@@ -576,6 +585,7 @@ def test_torchrun_starts_a_job_again_and_it_finishes_as_if_nothing_had_been(two,
     said = ended(torchrun(2, "--max-restarts", "2", **options, notes=tmp_path / "notes", trouble=trouble))
     assert "Resuming " in said
     same_run(two / "run", tmp_path / "run")
+    assert pd.read_csv(tmp_path / "run" / "history.csv")["val_accuracy"].max() >= 0.5, "of four classes"
 
 
 def test_the_living_do_not_meet_the_dead():

@@ -115,7 +115,7 @@ def prepare_run(
     kept, data = run_on_main(acc, lambda: load_run_config(path) if list_checkpoints(path) else {}), config.data
     if kept:
         say(ignored_overrides(given, kept), end="")
-        here = {name: getattr(config, name) for name in RUN_OPTIONS}
+        here = {name: getattr(config, name) for name in RUN_OPTIONS} | {"log_with": config.log_with or kept["log_with"]}
         config = replace(TrainConfig(**kept), **here, num_threads=config.num_threads or kept["num_threads"])
     if not kept or (kept["data"] == data == TrainConfig.data and Path(config.raw).is_dir()):
         run_on_main(acc, lambda: find_data(data, config.raw, say, config.quiet))
@@ -144,6 +144,7 @@ def finish(
 ) -> dict:  # metrics of the best model
     "Load the best model, calibrate it, test it once, and write the final bundle."
     from vehicle_nb.evaluation.calibration import fit_temperature
+    from vehicle_nb.evaluation.metrics import Predictions, calibration_error
     from vehicle_nb.evaluation.ood import fit_ood_threshold
     from vehicle_nb.models.bundle import load_bundle
     from vehicle_nb.training.checkpoints import save_model
@@ -155,9 +156,11 @@ def finish(
     val_logits, val_labels = trainer.predict("val", exact=True)
     logits, labels = trainer.predict("test", exact=True)
     temperature = fit_temperature(val_logits, val_labels)
+    probs = (logits / temperature).softmax(1)
     metrics = {
         "val_accuracy": (val_logits.argmax(1) == val_labels).float().mean().item(),
         "test_accuracy": (logits.argmax(1) == labels).float().mean().item(),
+        "test_ece": calibration_error(Predictions([], labels.cpu().numpy(), probs.cpu().numpy(), trainer.classes)),
         "test_images": len(labels), "epoch": trainer.state.best_epoch + 1,
     }  # fmt: skip
 
@@ -240,12 +243,14 @@ def train(
         Interrupted, check_lone_task, check_same_options, how_to_resume, ignored_accelerate_settings, main_rank_error, make_accelerator,
         run_on_main, set_num_threads, translate_dist_errors,
     )
+    from vehicle_nb.training.trackers import end_trackers, start_trackers, tracker_names
 
     check_lone_task()
     set_num_threads(config.num_threads or 0)
     tune_malloc()
     acc = make_accelerator(config.ddp_timeout)
     check_same_options(acc, _compared(config))
+    run_on_main(acc, lambda: tracker_names(config.log_with))  # before anything is read or written
     say = echo if acc.is_main_process and not config.quiet else (lambda *_, **__: None)
     run = lock_run(acc, config.output, config.run_name, config.arch, config.resume)
     with run as path, translate_dist_errors(acc, path), disk_errors(path):
@@ -258,10 +263,13 @@ def train(
         is_new, config = not trainer.state.epoch + trainer.state.step, trainer.config
         if is_new and has_weights(config.weights) and config.probe_epochs and find_head(trainer.ema.module):
             trainer.linear_probe()
+        start_trackers(trainer, is_new)
         stopped = trainer.fit()
         if stopped not in (0, signal.SIGINT):  # little time is left: nothing is tested
+            end_trackers(trainer)
             raise main_rank_error(acc, f"asked to stop; the run is saved. {how_to_resume(path, acc.num_processes)}", Interrupted)
         metrics = finish(trainer, not stopped) | {"run": str(path), "stopped": bool(stopped)}
+        end_trackers(trainer, metrics)
     say(conclude(metrics, acc.num_processes))
     return metrics
 

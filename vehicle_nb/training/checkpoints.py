@@ -43,7 +43,7 @@ HISTORY_METRICS = ["epoch", "lr", "train_loss", "train_accuracy", "val_loss", "v
 def write_history(
     trainer,  # a Trainer
 ):
-    "Write `history.csv` and TensorBoard's events."
+    "Write `history.csv`."
     rows = trainer.state.history
     text = io.StringIO()
     table = csv.DictWriter(text, fieldnames=list(rows[0]))
@@ -51,14 +51,6 @@ def write_history(
     table.writerows(rows)
     with atomic_write(trainer.path / "history.csv", "w") as file:
         file.write(text.getvalue())
-    if trainer.tensorboard is None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only one process needs it
-
-        trainer.tensorboard = SummaryWriter(trainer.path / "tensorboard", purge_step=len(rows))
-    for name, value in rows[-1].items():
-        if name != "epoch":
-            trainer.tensorboard.add_scalar(name.replace("_", "/", 1), value, len(rows))
-    trainer.tensorboard.flush()
 
 # %% ../../nbs/3_training/09a_checkpoints.ipynb #d2000002
 class ProgressFile:
@@ -362,7 +354,7 @@ def _check_free(path: Path):
         raise VehicleError(f"{path} holds a run already. {another}{more}")
     if (path / "model.safetensors").exists() or (path / "config.json").exists():
         raise VehicleError(f"{path} holds a model that was trained elsewhere, and a new run would overwrite it. {another}")
-    own = (CONFIG_FILE, "checkpoints", "tensorboard", PROGRESS_FILE)
+    own = (CONFIG_FILE, "checkpoints", "trackers", PROGRESS_FILE)
     other = [p.name for p in path.iterdir() if p.name not in own and p.name[0] != "."]
     if other:
         raise VehicleError(f"{path} holds other files than those of a run, such as {min(other)}. {another}")

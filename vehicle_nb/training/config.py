@@ -72,6 +72,7 @@ class TrainConfig:
     ddp_timeout: int = 600  # seconds that a process waits for the others in a step before it gives up
     resume: bool = False  # continue the run of this name, or the newest one that is not finished | start a new run
     quiet: bool = False  # print nothing | print what happens
+    log_with: str = ""  # experiment trackers that get the metrics too, with commas between them, such as tensorboard,mlflow; or all
     content_hash: str | None = None  # hash of the processed set, set by the run: a resumed run must find the same set
 
 
@@ -303,6 +304,6 @@ def ignored_overrides(
     kept: dict,  # the options that the run was started with
 ) -> str:  # a line to print ('' for nothing to say)
     "Name the options that a resumed run ignores: it must end as it would have ended undisturbed."
-    free = (*RUN_OPTIONS, "data", "num_threads", "content_hash")  # these may differ: they do not change what it learns
+    free = (*RUN_OPTIONS, "data", "num_threads", "log_with", "content_hash")  # these may differ: they do not change what it learns
     ignored = [f"--{name} {value}" for name, value in given.items() if name not in free and value != kept[name]]
     return f"A resumed run keeps its settings; ignored: {', '.join(ignored)}. To change them, start a new run.\n" if ignored else ""

@@ -36,6 +36,7 @@ from .checkpoints import ProgressFile, progress_bar, report_epoch, report_step, 
 from .config import TrainConfig, choose_epochs, image_size_at, one_cycle
 from .dist import GracefulStop, run_on_main
 from .graph import WARM_UP, StepInputs, has_fused, lerp_all, make_graphs, pad_batch, tensor_rates
+from .trackers import log_epochs
 
 # %% ../../nbs/3_training/09_train.ipynb #3b3da8df
 @dataclass
@@ -118,7 +119,7 @@ class Trainer:
         self.config, self.path, self.accelerator = config, path, accelerator
         self.is_main = accelerator.is_main_process
         self.state, self.progress_file = RunState(), ProgressFile(path, self.is_main)
-        self.tensorboard = self.stop = None
+        self.trackers, self.stop = {}, None
         self.data_config = read_config(config.data)
         self.classes = self.data_config["classes"]
         self._make_loaders()
@@ -388,6 +389,7 @@ def end_epoch(
     save_checkpoint(self)
     if self.is_main:
         write_history(self)
+        log_epochs(self)
     report_epoch(self, bar)
     accuracies = [row["val_accuracy"] for row in state.history]
     return bool(config.patience) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= config.patience
