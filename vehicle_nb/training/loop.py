@@ -257,7 +257,7 @@ def train_epoch(
     config, state = self.config, self.state
     self.train_mode()
     self.augment.epoch = self.mix.epoch = state.epoch
-    self.augment.input_size = self.image_size(state.epoch / config.epochs)
+    self.augment.input_size = self.image_size((state.epoch + 1) / config.epochs)  # the last epoch is at full size
     self.sampler.set_epoch(state.epoch, first=state.step)
     metrics, sizes = self.local_metrics(), self.sampler.batch_sizes()
     start = time.perf_counter() - state.seconds
