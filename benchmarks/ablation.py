@@ -6,10 +6,10 @@
     python benchmarks/ablation.py DEMO_SET --whole --num_threads 1          what makes the default run on the demo set short
 
 The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour and not
-half a day; with `--whole` it is the default one, and the table says what it costs. Rows of one seed share the split and the order
-of the images. Choose by the validation accuracy: the test split is
-shown, and nobody should choose by it. The difference to the default is taken run by run, and so is the one at a quarter of the
-epochs, which is what you have if you stop early.
+half a day; with `--whole` it is the default one, and the minutes of all cores together say what a row costs. Rows of one seed share
+the split and the order of the images. Choose by the validation accuracy: the test split is shown, and nobody should choose by it.
+The difference to the default is taken run by run, and so is the one at a quarter of the epochs, which is what you have if you stop
+early (with smaller images first it says little: the validation images have the full size all the time).
 """
 
 import itertools

@@ -60,7 +60,7 @@ class TrainConfig:
     ema: float | None = None  # decay of the exponential moving average (EMA) of the weights; default: by the length of the run
     grad_clip: float = 0.0  # largest gradient norm; 0: no clipping, 1 is typical
     input_size: int | None = None  # side of the model's input in pixels; default: 128 from scratch on a CPU, otherwise the images' own
-    progressive: bool | None = None  # smaller images for the first 80 % (default: from scratch) | full-size images from the start
+    progressive: bool | None = None  # smaller images for the first three quarters (default: from scratch) | full-size images from the start
     precision: str | None = None  # "fp32" or "bf16"; default: bf16 where it is faster
     compile: bool = False  # compile the model with torch.compile | do not compile the model
     class_weights: bool = False  # weight classes by inverse frequency in the loss | weight all images alike
@@ -136,8 +136,8 @@ def image_size_at(
     input_size: int,  # side of the model's input at the end of the run, and in inference
     progress: float,  # how much of the run is done, from 0 to 1
 ) -> int:  # side of the training images now, in pixels
-    "Progressive resizing: half of the side for 40 % of the run, then three quarters until 80 %, as multiples of 32 pixels."
-    share = 0.5 if progress < 0.4 else 0.75 if progress < 0.8 else 1
+    "Progressive resizing: half of the side for 40 % of the run, three quarters of it until 75 %, in multiples of 32 pixels."
+    share = 0.5 if progress < 0.4 else 0.75 if progress < 0.75 else 1
     small = max(32, round(input_size * share / 32) * 32)  # 32: no feature map on the way to the last one has an odd side
     return min(small, input_size) if share < 1 else input_size
 
