@@ -136,9 +136,9 @@ def image_size_at(
     input_size: int,  # side of the model's input at the end of the run, and in inference
     progress: float,  # how much of the run is done, from 0 to 1
 ) -> int:  # side of the training images now, in pixels
-    "Progressive resizing: half of the side for 40 % of the run, three quarters of it until 75 %, in multiples of 32 pixels."
+    "Progressive resizing: half of the side for 40 % of the run, three quarters of it until 75 %; multiples of 32 pixels, 64 at least."
     share = 0.5 if progress < 0.4 else 0.75 if progress < 0.75 else 1
-    small = max(32, round(input_size * share / 32) * 32)  # 32: no feature map on the way to the last one has an odd side
+    small = max(64, round(input_size * share / 32) * 32)  # 32: no feature map on the way to the last one has an odd side
     return min(small, input_size) if share < 1 else input_size
 
 # %% ../../nbs/3_training/08_recipe.ipynb #82e32803
