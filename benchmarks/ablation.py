@@ -3,17 +3,19 @@
     python benchmarks/ablation.py PROCESSED                                         from scratch, one default changed at a time
     python benchmarks/ablation.py PROCESSED --weights FILE --arch mobilenet_v2      the same for a pretrained network
     python benchmarks/ablation.py SPLIT SPLIT SPLIT --seeds 1 2 --only "weight decay"       some of the rows, on several splits
+    python benchmarks/ablation.py DEMO_SET --whole --num_threads 1          what makes the default run on the demo set short
 
 The run is shorter and smaller than the default one (`--size`, `--epochs`), so that all rows and seeds take half an hour and not
-half a day; rows of one seed share the split and the order of the images. Choose by the validation accuracy: the test split is
-shown, and nobody should choose by it. The difference to the default is taken run by run, and so is the one at a quarter of the
-epochs, which is what you have if you stop early.
+half a day; with `--whole` it is the default one, and the minutes of all cores together say what a row costs. Rows of one seed share
+the split and the order of the images. Choose by the validation accuracy: the test split is shown, and nobody should choose by it.
+The difference to the default is taken run by run, and so is the one at a quarter of the epochs, which is what you have if you stop
+early (with smaller images first it says little: the validation images have the full size all the time).
 """
 
 import itertools
 from pathlib import Path
 
-from common import parser, percent, save, table, train_once
+from common import parser, percent, save, spread, table, train_once
 
 SCRATCH = {
     "default": "",
@@ -49,12 +51,24 @@ PRETRAINED = {
 }
 
 
+WHOLE = {
+    "default": "",
+    "27 epochs": "--epochs 27",
+    "full size all the time": "--no_progressive",
+    "augmentation at full strength": "--augmentation 1",
+    "average over 500 steps": "--ema 0.998",
+    "batches of 64, learning rate doubled": "--batch_size 64 --lr 0.008",
+    "learning rate doubled": "--lr 0.008",
+    "no label smoothing": "--label_smoothing 0",
+}
+
+
 def one_run(processed: str, options: str, seed: int) -> dict:
     "Accuracies (also after a quarter of the epochs) and minutes of one run."
     run = train_once(processed, f"{options} --seed {seed}")
     val = [float(row["val_accuracy"]) for row in run["history"]]
     found = {"quarter": val[max(0, len(val) // 4 - 1)], "val": run["metrics"]["val_accuracy"], "test": run["metrics"]["test_accuracy"]}
-    return {"split": Path(processed).name, "seed": seed, **found, "minutes": run["minutes"]}
+    return {"split": Path(processed).name, "seed": seed, **found, "minutes": run["minutes"], "cpu_minutes": run["cpu_minutes"]}
 
 
 def line(name: str, runs: list[dict], default: list[dict]) -> dict:
@@ -62,13 +76,14 @@ def line(name: str, runs: list[dict], default: list[dict]) -> dict:
     differs = {what: [run[what] - base[what] for run, base in zip(runs, default, strict=True)] for what in ("val", "quarter")}
     val, test = (percent([run[what] for run in runs]) for what in ("val", "test"))
     return {"changed": name, "validation, %": val, "difference": percent(differs["val"]), "at a quarter": percent(differs["quarter"]),
-            "test, %": test}  # fmt: skip
+            "test, %": test, "CPU minutes": spread([run["cpu_minutes"] for run in runs], 1)}  # fmt: skip
 
 
 def main():
     parse = parser(__doc__)
     parse.add_argument("processed", nargs="+", help="folder that vehicle_preprocess wrote; several: every seed on each")
     parse.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parse.add_argument("--whole", action="store_true", help="the default run, neither shorter nor smaller")
     parse.add_argument("--size", type=int, help="side of the network's input (default: 64, or 128 with --weights)")
     parse.add_argument("--epochs", type=int, help="default: 40, or 6 with --weights")
     parse.add_argument("--arch", default="vehicle_cnn")
@@ -76,10 +91,11 @@ def main():
     parse.add_argument("--num_threads", type=int, help="default: that of vehicle_train")
     parse.add_argument("--only", nargs="+", help="names of rows")
     args = parse.parse_args()
-    base = f"--arch {args.arch} --input_size {args.size or (128 if args.weights else 64)}"
-    base += f" --num_threads {args.num_threads}" if args.num_threads else ""
-    base += f" --epochs {args.epochs or (6 if args.weights else 40)}" + (f" --weights {args.weights}" if args.weights else "")
-    every = PRETRAINED if args.weights else SCRATCH
+    size, epochs = (128, 6) if args.weights else (None, None) if args.whole else (64, 40)
+    chosen = {"arch": args.arch, "input_size": args.size or size, "epochs": args.epochs or epochs, "weights": args.weights,
+              "num_threads": args.num_threads}  # fmt: skip
+    base = " ".join(f"--{name} {value}" for name, value in chosen.items() if value)
+    every = PRETRAINED if args.weights else WHOLE if args.whole else SCRATCH
     rows = {name: [] for name in every if not args.only or name in ("default", *args.only)}
     for seed, processed in itertools.product(args.seeds, args.processed):
         for name, runs in rows.items():

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -111,15 +112,22 @@ def train_once(
     options: str,  # more of vehicle_train
     processes: int = 1,  # ranks on this machine
     **popen,  # options of Popen
-) -> dict:  # see `read_run`, and the minutes that the command took
+) -> dict:  # see `read_run`, and the minutes that the command took: by the clock, and of all cores together
     "Train in a temporary folder."
     with tempfile.TemporaryDirectory() as models:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), cpu_seconds()
         options = f"--data {processed} --output {models} --run_name it --quiet {options}"
         process = start_training(options, processes, stdout=subprocess.DEVNULL, **popen)
         if process.wait():
             sys.exit(f"vehicle_train {options} ended with exit code {process.returncode}.")
-        return read_run(Path(models) / "it") | {"minutes": round((time.perf_counter() - start) / 60, 2)}
+        minutes, cpu_minutes = (round(seconds / 60, 2) for seconds in (time.perf_counter() - start, cpu_seconds() - cpu))
+        return read_run(Path(models) / "it") | {"minutes": minutes, "cpu_minutes": cpu_minutes}
+
+
+def cpu_seconds() -> float:
+    "What the processes that this one has started, and that have ended, have computed: hardly changes on a busy machine."
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def images_per_second(

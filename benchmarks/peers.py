@@ -9,7 +9,8 @@
 The peers, each with its usual recipe: loops like torchvision's references and Accelerate's cv_example; timm; fastai. Each is a
 process of its own, on the same device, with the same number of threads. It reads the set's JPEGs, which preprocessing has made
 small; with `--raw` the photos that these were made of, which is what such scripts are usually started with. A peer has no loading
-processes or one a thread, whichever a short trial found to be faster for it (beside a GPU: one a thread). Ours is vehicle_train.
+processes or one a thread, whichever a short trial found to be faster for it (beside a GPU: one a thread). Ours is vehicle_train
+as it is, so beside a GPU with whatever it chooses there. `--rate NAME:SIZE … --repeats 1 --seconds 3` fits into a short visit.
 
 1. Rate: images a second of real training at one image size, alternating; the first steps (ours: epochs) warm up and are left out.
 2. Accuracy: as many epochs as fit into the minutes, the schedule as long as they. Ours is started with `--max_minutes` alone, which

@@ -156,7 +156,7 @@ def test_each_option_stands_once_and_its_help_says_what_it_does():
     for option in options.values():
         assert len(option.help.split()) >= 2 and option.default is None, option
         assert option.type is not bool or len(option.help.partition(" | ")[2].split()) >= 2, f"{option.name}: what does its opposite do?"
-    assert "(default: 0.998)" in options["ema"].help
+    assert "(default: 0.1)" in options["label_smoothing"].help
 
 
 def test_what_a_run_wrote_can_be_given_again(whole_run, tmp_path):

@@ -44,8 +44,6 @@ class ResidualBlock(nn.Module):
     ):
         super().__init__()
         self.body = nn.Sequential(conv_bn_relu(inputs, outputs, stride=stride), conv_bn_relu(outputs, outputs, activation=False))
-        # The body starts at zero, so that the block does nothing at first: the network starts out shallow.
-        nn.init.zeros_(self.body[1][1].weight)
         shortcut = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
         if inputs != outputs:
             shortcut.append(conv_bn_relu(inputs, outputs, kernel=1, activation=False))

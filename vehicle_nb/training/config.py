@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONFIG_FILE', 'PROGRESS_FILE', 'RUN_OPTIONS', 'one_cycle', 'TrainConfig', 'choose_precision', 'choose_compile',
-           'choose_epochs', 'choose_cutmix', 'choose_batch_size', 'image_size_at', 'validate', 'wrong_values',
-           'resolve_defaults', 'read_config_file', 'make_config', 'train_options', 'ignored_overrides']
+           'choose_epochs', 'choose_cutmix', 'choose_augmentation', 'choose_ema', 'choose_batch_size', 'image_size_at',
+           'validate', 'wrong_values', 'resolve_defaults', 'read_config_file', 'make_config', 'train_options',
+           'ignored_overrides']
 
 # %% ../../nbs/3_training/08_recipe.ipynb #c35b69c7
 import json
@@ -54,13 +55,13 @@ class TrainConfig:
     freeze_bn: bool | None = None  # freeze BatchNorm statistics (default: when fine-tuning on fewer than 10,000 images) | update them
     weight_decay: float = 0.0  # AdamW weight decay; 0.05 is typical
     label_smoothing: float = 0.1  # label smoothing factor
-    augmentation: float | None = None  # strength of the augmentation, from 0 (none) to 2; default: 1, pretrained 0.5
+    augmentation: float | None = None  # strength of the augmentation, 0 (none) to 2; default: 0.6, long runs 1, pretrained 0.5
     cutmix: float | None = None  # share of the images mixed by CutMix; default: 0.5 for 100 epochs or more from scratch, otherwise 0
     mixup: float = 0.0  # share of the images mixed by mixup
-    ema: float = 0.998  # decay of the exponential moving average (EMA) of the weights
+    ema: float | None = None  # decay of the exponential moving average (EMA) of the weights; default: by the length of the run
     grad_clip: float = 0.0  # largest gradient norm; 0: no clipping, 1 is typical
     input_size: int | None = None  # side of the model's input in pixels; default: 128 from scratch on a CPU, otherwise the images' own
-    progressive: bool | None = None  # smaller images for the first 60 % (default: from scratch) | full-size images from the start
+    progressive: bool | None = None  # smaller images for the first three quarters (default: from scratch) | full-size images from the start
     precision: str | None = None  # "fp32" or "bf16"; default: bf16 where it is faster
     compile: str = "auto"  # "off", "graph" (replay the step as a CUDA graph), "on" (torch.compile as well), or "auto": by device and length
     class_weights: bool = False  # weight classes by inverse frequency in the loss | weight all images alike
@@ -112,8 +113,8 @@ def choose_epochs(
     num_images: int,  # size of the training split
     pretrained: bool = False,  # does the run start from pretrained weights?
 ) -> int:
-    "From scratch 27 epochs, and up to 200 for small sets; a pretrained network needs 4 to 12."
-    return min(12, max(4, round(8_400 / num_images))) if pretrained else min(200, max(27, round(14_000_000 / num_images**1.7)))
+    "From scratch 16 epochs, and up to 200 for small sets; a pretrained network needs 4 to 12."
+    return min(12, max(4, round(8_400 / num_images))) if pretrained else min(200, max(16, round(26_000_000 / num_images**1.8)))
 
 
 def choose_cutmix(
@@ -122,6 +123,21 @@ def choose_cutmix(
 ) -> float:  # share of the images that are mixed, from 0 to 1
     "Half of the images in long runs from scratch, which would otherwise overfit; none in others."
     return 0.5 if epochs >= 100 and not pretrained else 0.0
+
+
+def choose_augmentation(
+    epochs: int,  # epochs of the run
+    pretrained: bool = False,  # does the run start from pretrained weights?
+) -> float:  # strength, where 1 is the full range of every change
+    "Full strength in long runs from scratch; a short run learns more from images that are changed less."
+    return 0.5 if pretrained else 1.0 if epochs >= 100 else 0.6
+
+
+def choose_ema(
+    steps: int,  # steps of the run
+) -> float:  # decay of the average of the weights
+    "Average over a twentieth of the run, and over 500 steps at most: a longer average of a short run remembers its beginning."
+    return max(0.0, min(0.998, 1 - 20 / steps))
 
 
 def choose_batch_size(
@@ -135,9 +151,10 @@ def image_size_at(
     input_size: int,  # side of the model's input at the end of the run, and in inference
     progress: float,  # how much of the run is done, from 0 to 1
 ) -> int:  # side of the training images now, in pixels
-    "Progressive resizing: about three quarters of the side for the first 60 % of the run, as a multiple of 32 pixels."
-    small = max(32, round(input_size * 0.75 / 32) * 32)  # 32: no feature map on the way to the last one has an odd side
-    return min(small, input_size) if progress < 0.6 else input_size
+    "Progressive resizing: half of the side for 40 % of the run, three quarters of it until 75 %; multiples of 32 pixels, 64 at least."
+    share = 0.5 if progress < 0.4 else 0.75 if progress < 0.75 else 1
+    small = max(64, round(input_size * share / 32) * 32)  # 32: no feature map on the way to the last one has an odd side
+    return min(small, input_size) if share < 1 else input_size
 
 # %% ../../nbs/3_training/08_recipe.ipynb #82e32803
 _RULES = (  # what a value must be, how that is tested, and for which options
@@ -223,15 +240,17 @@ def resolve_defaults(
     # On a CPU 128 pixels are quick; but pretrained features were learned at 224, and know little of smaller things.
     full_size = device.type != "cpu" or one_size or pretrained
     epochs = config.epochs or choose_epochs(num_images, pretrained)
+    batch_size = config.batch_size or choose_batch_size(num_images)
     chosen = {
         "epochs": epochs,
-        "batch_size": choose_batch_size(num_images),
+        "batch_size": batch_size,
         "lr": 3e-4 if pretrained else 4e-3,
         "backbone_lr_mult": 0.1 if pretrained else 1.0,
         "freeze_groups": 2 if pretrained else 0,
         "freeze_bn": pretrained and num_images < 10_000,
-        "augmentation": 0.5 if pretrained else 1.0,
+        "augmentation": choose_augmentation(epochs, pretrained),
         "cutmix": 0.0 if config.mixup else choose_cutmix(epochs, pretrained),
+        "ema": choose_ema(epochs * math.ceil(num_images / batch_size)),
         "input_size": min(MAX_INPUT_SIZE if full_size else 128, data["size"]),
         "progressive": not pretrained,
         "precision": choose_precision(config.arch, device),

@@ -304,7 +304,7 @@ def train_epoch(
     self.train_mode()
     for part in (self.augment, self.mix):
         part.set_epoch(state.epoch)
-    self.augment.input_size = self.image_size(state.epoch / config.epochs)
+    self.augment.input_size = self.image_size((state.epoch + 1) / config.epochs)  # the last epoch is at full size
     self.sampler.set_epoch(state.epoch, first=state.step)
     metrics, sizes = self.local_metrics(), self.sampler.batch_sizes()
     start = time.perf_counter() - state.seconds
