@@ -45,6 +45,7 @@ class TrainConfig:
     weights: str = "none"  # "none": train from scratch; "pretrained": download weights; or a file of weights
     epochs: int | None = None  # passes over the training images; default: chosen by the size of the set
     max_minutes: float | None = None  # time budget, instead of epochs: as many epochs as fit are planned up front
+    probe: bool = False  # train only the head, on features computed once (linear probe) | train the whole network
     probe_epochs: int = 40  # with pretrained weights: epochs of the linear probe, which trains the head alone first; 0: none
     batch_size: int | None = None  # images in one step, over all processes; default: 32, or 16 for fewer than 500 images
     grad_accum_steps: int = 1  # split each batch into this many pieces, where a whole one does not fit into memory
@@ -143,6 +144,8 @@ def validate(
     config: TrainConfig,  # what the user chose
 ):
     "Refuse what cannot work, in one sentence, before anything is read or written."
+    from vehicle_nb.features import has_weights
+
     values = asdict(config)
     if wrong := wrong_values(values):
         raise VehicleError(f"{'; '.join(wrong)}.")
@@ -152,6 +155,10 @@ def validate(
                 raise VehicleError(f"--{name} must be {what}, not {values[name]}.")
     if config.epochs and config.max_minutes:
         raise VehicleError("--epochs and --max_minutes both say how long to train: give one of them.")
+    if config.probe and not has_weights(config.weights):
+        raise VehicleError("--probe trains only the head, so the rest must be trained already: give --weights pretrained, or a file.")
+    if config.probe and (config.max_minutes or (config.epochs or 1) > 1):
+        raise VehicleError("--probe looks at each image once, however long that takes: leave --epochs and --max_minutes out.")
     if (config.cutmix or 0) + config.mixup > 1:
         raise VehicleError(f"--cutmix {config.cutmix} and --mixup {config.mixup} are shares of the same images: together at most 1.")
     _validate_model(config)
@@ -206,7 +213,7 @@ def resolve_defaults(
     one_size = fixed_input_size(config.arch)
     # On a CPU 128 pixels are quick; but pretrained features were learned at 224, and know little of smaller things.
     full_size = device.type != "cpu" or pretrained
-    epochs = config.epochs or choose_epochs(num_images, pretrained)
+    epochs = config.epochs or (1 if config.probe else choose_epochs(num_images, pretrained))
     chosen = {
         "epochs": epochs,
         "batch_size": choose_batch_size(num_images),
