@@ -457,7 +457,7 @@ def test_a_probe_is_a_whole_run_of_the_head_alone(processed_set, tmp_path):
     assert changed == {"head.2.weight", "head.2.bias"} and bank is not None and config["ood_score"] == "knn"
     assert metrics["test_accuracy"] > 0.9 and metrics["epoch"] == 1 and config["finished"]
     assert train(output=tmp_path, run_name="it", resume=True, quiet=True)["test_accuracy"] == metrics["test_accuracy"]
-    save_file(create_model("squeezenet1_1", 4)[1].state_dict(), squeezenet := tmp_path / "squeezenet.safetensors")
+    torch.save(create_model("squeezenet1_1", 4)[1].state_dict(), squeezenet := tmp_path / "squeezenet.pth")
     refused = {
         "give --weights pretrained, or a file": {"weights": "none"},
         "leave --epochs and --max_minutes out": {"max_minutes": 1.0},

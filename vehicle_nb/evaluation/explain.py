@@ -111,13 +111,14 @@ def last_feature_map(
 ) -> torch.nn.Module | None:
     "The last module whose output has spatial positions (7 × 7 if possible) that count; None if there is none near the end."
     calls, outputs = _outputs(model, xb[:1])
+    # Queries and keys of an attention have places, too, but not what the network knows of them.
+    inside = {module for name, module in model.named_modules() if "attn." in name}
     maps = [as_map(out) if isinstance(out, torch.Tensor) and out.shape[:1] == (1,) else None for out in outputs]
     # What stands at the very beginning knows little more than the pixels; a heat map of that would say nothing.
-    late = [i for i in reversed(range(len(calls) // 2, len(calls))) if maps[i] is not None]
+    late = [i for i in reversed(range((len(calls) - 1) // 2, len(calls))) if maps[i] is not None and calls[i] not in inside]
     for least in (7, 4, 2):
         if found := [i for i in late if min(maps[i].shape[2:]) >= least]:
-            same = [i for i in found if maps[i].shape[1] == maps[found[0]].shape[1]]  # as wide: no queries and keys of an attention
-            return calls[next((i for i in same if as_map(_gradient(outputs[-1].max(), outputs[i])).any()), found[0])]
+            return calls[next((i for i in found if as_map(_gradient(outputs[-1].max(), outputs[i])).any()), found[0])]
     return None
 
 
