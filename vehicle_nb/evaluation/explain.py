@@ -112,7 +112,7 @@ def last_feature_map(
     "The last module whose output has spatial positions (7 × 7 if possible) that count; None if there is none near the end."
     calls, outputs = _outputs(model, xb[:1])
     # Queries and keys of an attention have places, too, but not what the network knows of them.
-    inside = {module for name, module in model.named_modules() if "attn." in name}
+    inside = {module for name, module in model.named_modules() if "attn" in name.rpartition(".")[0]}
     maps = [as_map(out) if isinstance(out, torch.Tensor) and out.shape[:1] == (1,) else None for out in outputs]
     # What stands at the very beginning knows little more than the pixels; a heat map of that would say nothing.
     late = [i for i in reversed(range((len(calls) - 1) // 2, len(calls))) if maps[i] is not None and calls[i] not in inside]
