@@ -349,7 +349,7 @@ APP = {"vehicle_nb.serving.ui", "vehicle_nb.serving.server", "vehicle_nb.serving
 
 
 def test_what_the_package_imports_is_required():
-    "The core asks for no more than `requirements`, the page for no more than the extra `app`; ONNX and timm are imported where they are asked for."
+    "The core asks for no more than `requirements`, the page for no more than `app`; ONNX and timm are imported where they are asked for."
     for path in source_files():
         if path.suffix == ".py" and (path.is_relative_to(PACKAGE) or path == ROOT / "app.py"):
             page = path.parent.name == "web" or path == ROOT / "app.py" or dotted(path) in APP
