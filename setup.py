@@ -51,8 +51,9 @@ setup(
         "course": extra("course"),
         "docs": extra("course", "app"),  # the site is made by running the lessons' imports
         "onnx": extra("onnx"),
-        "dev": extra("dev", "course", "app", "onnx"),
-        "peers": extra("peers"),
+        "timm": extra("timm"),
+        "dev": extra("dev", "course", "app", "onnx", "timm"),
+        "peers": extra("peers", "timm"),
     },
     entry_points={
         "console_scripts": [line.strip() for line in cfg["console_scripts"].splitlines() if line.strip()],

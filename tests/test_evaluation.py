@@ -358,8 +358,17 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
     assert all(p.grad is None for p in model.parameters()) and not any(m._forward_hooks for m in model.modules())
 
 
-def test_a_transformer_has_no_map_and_says_so():
-    assert examination.grad_cam(create_model("vit_b_32", 3).eval(), torch.zeros(1, 3, 224, 224), [0]) is None
+def test_the_tokens_of_a_transformer_are_a_map():
+    model = create_model("vit_b_32", 3).eval()
+    torch.nn.init.normal_(model[1].heads.head.weight)  # it starts at zero: no place would count
+    assert examination.last_feature_map(model, torch.zeros(1, 3, 224, 224)) is model[1].encoder.layers[-1].ln_1
+    heat = examination.grad_cam(model, torch.rand(1, 3, 224, 224), [0])
+    assert heat.shape == (1, 224, 224) and heat.max() == pytest.approx(1)
+
+
+def test_a_network_without_places_has_no_map():
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 8), torch.nn.Linear(8, 3))
+    assert examination.grad_cam(flat.eval(), torch.zeros(1, 3, 4, 4), [0]) is None
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(place):

@@ -349,12 +349,13 @@ APP = {"vehicle_nb.serving.ui", "vehicle_nb.serving.server", "vehicle_nb.serving
 
 
 def test_what_the_package_imports_is_required():
-    "The core asks for no more than `requirements`, the page for no more than the extra `app`; ONNX is imported where it is asked for."
+    "The core asks for no more than `requirements`, the page for no more than `app`; ONNX and timm are imported where they are asked for."
     for path in source_files():
         if path.suffix == ".py" and (path.is_relative_to(PACKAGE) or path == ROOT / "app.py"):
             page = path.parent.name == "web" or path == ROOT / "app.py" or dotted(path) in APP
             onnx = dotted(path) == "vehicle_nb.serving.onnx_export"
-            kinds = ["", *(["app_"] if page else []), *(["onnx_"] if onnx else [])]
+            timm = dotted(path) == "vehicle_nb.features"
+            kinds = ["", *(["app_"] if page else []), *(["onnx_"] if onnx else []), *(["timm_"] if timm else [])]
             undeclared = foreign(ast.parse(path.read_text(encoding="utf-8"))) - named(*kinds)
             undeclared -= {"ipython"} if dotted(path) == "vehicle_nb.core" else set()  # asked for where a notebook has loaded it
             assert not undeclared, f"{path.relative_to(ROOT)} imports {sorted(undeclared)}: not required"
@@ -362,7 +363,7 @@ def test_what_the_package_imports_is_required():
 
 def test_the_core_runs_without_the_extras():
     "Whoever installs the package alone can import all of it but the page, and use a Predictor."
-    extra = sorted({name.replace("-", "_") for name in named("app_", "course_", "onnx_") - named("")} | {"sklearn", "IPython"})
+    extra = sorted({name.replace("-", "_") for name in named("app_", "course_", "onnx_", "timm_") - named("")} | {"sklearn", "IPython"})
     code = f"import sys, importlib\nsys.modules.update(dict.fromkeys({extra!r}))\n"
     code += "".join(f"importlib.import_module({dotted(path)!r})\n" for path in MODULES if dotted(path) not in APP)
     run(sys.executable, "-c", code, cwd=ROOT)
@@ -383,7 +384,7 @@ def test_what_the_lessons_import_is_required():
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 code = ast.parse(TransformerManager().transform_cell(cell.source))
-                undeclared = foreign(code) - named("", "course_", "app_", "onnx_")
+                undeclared = foreign(code) - named("", "course_", "app_", "onnx_", "timm_")
                 assert not undeclared, f"{path.name} imports {sorted(undeclared)}: not required\n{cell.source}"
 
 

@@ -11,15 +11,19 @@ from copy import copy
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny import tiny_bundle
 from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import normalize
 
 from vehicle_nb.core import VehicleError
-from vehicle_nb.features import find_head, load_backbone, load_weights, split_head
-from vehicle_nb.models.bundle import ShapesOnly, save_bundle
-from vehicle_nb.models.cnn import create_model
-from vehicle_nb.models.finetune import NUM_GROUPS, bn_pairs, fold_bn, freeze_bn, layer_groups, param_groups, train_head
+from vehicle_nb.evaluation.explain import grad_cam
+from vehicle_nb.evaluation.ood import OODDetector, build_feature_bank, knn_score
+from vehicle_nb.features import find_head, fixed_input_size, load_backbone, load_weights, num_features, split_head, with_features
+from vehicle_nb.models.bundle import ShapesOnly, load_bundle, save_bundle
+from vehicle_nb.models.cnn import check_arch, create_model
+from vehicle_nb.models.finetune import NUM_GROUPS, bn_pairs, fit_probe, fold_bn, freeze_bn, layer_groups, param_groups, train_head
+from vehicle_nb.train import train
 
 EXTRA = {"googlenet": {"aux_logits": True, "init_weights": False}, "inception_v3": {"aux_logits": True, "init_weights": False}}
 
@@ -224,13 +228,92 @@ def test_features_are_what_the_head_receives(arch):
     assert find_head(model) is head and isinstance(head, torch.nn.Linear), "the model itself stays whole"
 
 
-def test_a_network_that_ends_in_a_convolution_has_features_too():
+def test_a_network_that_ends_in_a_convolution_has_features_and_their_score_too():
     model = create_model("squeezenet1_1", 5).eval()
     backbone, head = split_head(model)
     xb = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
-        torch.testing.assert_close(backbone(xb), model[1].features(model[0](xb)).mean((2, 3)))
-    assert head is None
+        pooled = model[1].features(model[0](xb)).mean((2, 3))
+        torch.testing.assert_close(backbone(xb), pooled)
+        logits, knn = OODDetector(model, build_feature_bank(pooled))(xb)
+        torch.testing.assert_close(logits, model(xb))
+    assert head is None and num_features(model) == 512 and knn.min() > 0.9
+
+
+# --- timm ----------------------------------------------------------------------------------------------------------------
+
+# The smallest of each family. What is missing: "probe" where the network does not end in a single linear layer.
+TIMM = {
+    "resnet10t": "", "convnext_atto": "", "test_efficientnet": "", "mobilenetv3_small_050": "", "mobilenetv4_conv_small_035": "",
+    "test_vit": "", "deit_tiny_distilled_patch16_224": "probe", "swin_tiny_patch4_window7_224": "", "mixer_s32_224": "", "regnetx_002": "",
+    "densenet121": "", "ghostnet_050": "", "repvit_m0_9": "probe", "levit_128s": "probe", "coatnet_pico_rw_224": "",
+    "edgenext_xx_small": "", "dla46_c": "probe", "mobilevit_xxs": "", "test_mambaout": "", "test_nfnet": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_a_network_of_timm_does_all_that_ours_does(name, tmp_path, monkeypatch):
+    "One network for all checks, with random weights: nothing is downloaded, neither here nor where its bundle is loaded."
+    timm = pytest.importorskip("timm")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    torch.manual_seed(0)
+    arch = f"timm/{name}"
+    model = create_model(arch, 5)
+    side = fixed_input_size(arch) or 64
+    xb = torch.rand(2, 3, side, side) * 2 - 1
+    with torch.no_grad():
+        for weight in model.parameters():  # a head or a block that starts at zero would hide what is wrong
+            weight.add_(0.02 * torch.randn_like(weight))
+        model.eval()
+        expected = timm.data.resolve_model_data_config(model[1])
+        logits = model(xb)
+        torch.testing.assert_close(logits, model[1](normalize((xb + 1) / 2, expected["mean"], expected["std"])), rtol=1e-3, atol=1e-4)
+        _check_features(model, xb, logits, has_probe=TIMM[name] != "probe")
+        folded = fold_bn(model, inference=True)
+        torch.testing.assert_close(folded(xb), logits, rtol=1e-3, atol=1e-3)
+    where = {id(weight): i for i, group in enumerate(layer_groups(model)) for weight in group}
+    assert len(where) == len(list(model.parameters())) and set(where.values()) == set(range(NUM_GROUPS))
+    assert all(len({where[id(weight)] for weight in module.parameters(recurse=False)}) <= 1 for module in model.modules())
+    heat = grad_cam(model, xb, [0, 3])
+    assert heat is not None and heat.shape == (2, side, side) and heat.max() == pytest.approx(1)
+    save_bundle(tmp_path, model, {"arch": arch, "classes": list("abcde"), "image_size": side, "input_size": side})
+    with torch.no_grad():
+        assert torch.equal(load_bundle(tmp_path).model(xb), logits)
+    start = create_model(arch, 7, tmp_path / "model.safetensors")  # the same file as weights: all but the head
+    backbone, ours = split_head(start)[0], dict(model.named_parameters())
+    assert all(torch.equal(weight, ours[name]) for name, weight in backbone.named_parameters())
+
+
+def _check_features(model, xb, logits, has_probe: bool):
+    "Features have the width that is promised, come with the logits in one pass, and, where the head is linear, give the logits."
+    backbone, head = split_head(model)
+    features = backbone(xb)
+    assert features.shape == (2, num_features(model))
+    torch.testing.assert_close(with_features(model)(xb), torch.cat([logits, features], 1), rtol=1e-3, atol=1e-4)
+    knn = OODDetector(model, build_feature_bank(features))(xb)[1]
+    torch.testing.assert_close(knn, knn_score(features, build_feature_bank(features)))
+    assert (head is not None) == has_probe
+    if has_probe:
+        torch.testing.assert_close(head(features), logits, rtol=1e-3, atol=1e-4)
+
+
+def test_timm_says_what_is_wrong(monkeypatch, tmp_path):
+    pytest.importorskip("timm")
+    with pytest.raises(VehicleError, match=r"no architecture 'timm/resnet10'\. Did you mean timm/resnet10t"):
+        create_model("timm/resnet10", 3)
+    with pytest.raises(VehicleError, match="no architecture 'timm/hf_hub:somebody/something'"):
+        create_model("timm/hf_hub:somebody/something", 3)
+    with pytest.raises(VehicleError, match="timm/test_vit takes images of 160×160 pixels and no others"):
+        check_arch("timm/test_vit", 64)
+    torch.save(create_model("timm/test_resnet", 3)[1].state_dict(), tmp_path / "other.pth")
+    with pytest.raises(VehicleError, match=r"other\.pth does not fit this architecture"):
+        create_model("timm/test_efficientnet", 3, tmp_path / "other.pth")
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: 1 / 0)
+    with pytest.raises(VehicleError, match="Cannot download the weights of timm/test_vit"):
+        create_model("timm/test_vit", 3, "pretrained")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(VehicleError, match=r"pip install -e '\.\[timm\]'"):
+        create_model("timm/test_vit", 3)
 
 
 # --- layer groups --------------------------------------------------------------------------------------------------------
@@ -351,6 +434,39 @@ def test_a_head_learns_what_its_features_tell_and_nothing_else_moves():
     wrong = (head(features).argmax(1) != labels).float().mean()
     train_head(head, features, labels)
     assert wrong > 0.3 and (head(features).argmax(1) == labels).all() and not features.requires_grad
+
+
+def test_a_probe_is_the_logistic_regression_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    torch.manual_seed(0)
+    labels = torch.arange(3).repeat(40)
+    features = 5 + 3 * (torch.nn.functional.one_hot(labels, 8).float() + torch.randn(120, 8))
+    head = torch.nn.Linear(8, 3)
+    l2 = fit_probe(head, features, labels, features + torch.randn(120, 8), labels)
+    x = (features - features.mean(0)) / (features - features.mean(0)).square().mean().sqrt()
+    theirs = linear_model.LogisticRegression(C=1 / (l2 * len(x)), max_iter=1000).fit(x, labels)
+    torch.testing.assert_close(head(features).softmax(1), torch.from_numpy(theirs.predict_proba(x)).float(), rtol=0, atol=2e-3)
+
+
+def test_a_probe_is_a_whole_run_of_the_head_alone(processed_set, tmp_path):
+    start = tiny_bundle(tmp_path / "start") / "model.safetensors"
+    options = {"data": processed_set, "output": tmp_path, "run_name": "it", "weights": start, "probe": True, "input_size": 32}
+    metrics = train(**options, num_threads=1, quiet=True)
+    old, (model, config, bank) = load_file(start), load_bundle(tmp_path / "it")
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, old[name])}
+    assert changed == {"head.2.weight", "head.2.bias"} and bank is not None and config["ood_score"] == "knn"
+    assert metrics["test_accuracy"] > 0.9 and metrics["epoch"] == 1 and config["finished"]
+    assert train(output=tmp_path, run_name="it", resume=True, quiet=True)["test_accuracy"] == metrics["test_accuracy"]
+    torch.save(create_model("squeezenet1_1", 4)[1].state_dict(), squeezenet := tmp_path / "squeezenet.pth")
+    refused = {
+        "give --weights pretrained, or a file": {"weights": "none"},
+        "leave --epochs and --max_minutes out": {"max_minutes": 1.0},
+        "looks at each image once": {"epochs": 3},
+        "has none: leave --probe out": {"arch": "squeezenet1_1", "weights": squeezenet},
+    }
+    for words, wrong in refused.items():
+        with pytest.raises(VehicleError, match=words):
+            train(**options | {"run_name": "other"} | wrong, num_threads=1, quiet=True)
 
 
 def test_a_network_can_be_read_as_a_graph_while_others_run():

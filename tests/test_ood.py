@@ -14,6 +14,7 @@ from vehicle_nb.evaluation.ood import (
     OODDetector, auroc, build_feature_bank, choose_threshold, fit_ood_threshold, knn_score, ood_score, run_batches, sample_rows,
     score_images, score_ood,
 )  # fmt: skip
+from vehicle_nb.features import split_head
 from vehicle_nb.models.bundle import load_bundle, save_bundle
 from vehicle_nb.models.cnn import create_model
 
@@ -128,19 +129,22 @@ def test_a_fitted_bundle_keeps_vehicles_and_refuses_what_it_was_never_shown(fitt
     assert auroc(scores.known["knn"], scores.ood["knn"]) > 0.95
 
 
-def test_a_network_without_features_falls_back_on_the_energy(fitted, tmp_path):
-    _, processed = fitted
-    model = create_model("squeezenet1_1", 4).eval()
-    train, val = (PackedDataset(processed, split, quiet=True) for split in ("train", "val"))
-    bank, kind, threshold = fit_ood_threshold(model, train, val, 64)
-    assert bank is None and kind == "energy" and np.isfinite(threshold)
-    config = {"arch": "squeezenet1_1", "classes": CLASSES, "image_size": 64, "input_size": 64}
-    save_bundle(tmp_path, model, config | {"ood_score": kind, "ood_threshold": threshold})
+@pytest.mark.parametrize("arch, kind", [("squeezenet1_1", "knn"), ("vehicle_cnn", "energy")])
+def test_a_last_convolution_has_a_feature_bank_and_two_unlike_heads_fall_back_on_the_energy(fitted, tmp_path, monkeypatch, arch, kind):
+    if kind == "energy":
+        monkeypatch.setattr("vehicle_nb.evaluation.ood.num_features", lambda model: None)  # as for timm's crossvit
+    model, config = create_model(arch, 4).eval(), {"arch": arch, "classes": CLASSES, "image_size": 64, "input_size": 64}
+    train, val = (PackedDataset(fitted[1], split, quiet=True) for split in ("train", "val"))
+    bank, score, threshold = fit_ood_threshold(model, train, val, 64)
+    assert score == kind and (bank is None) == (kind == "energy") and np.isfinite(threshold)
+    save_bundle(tmp_path, model, config | {"ood_score": score, "ood_threshold": threshold}, bank)
     again, config, bank = load_bundle(tmp_path)
     images = pixels(3, side=64)
     _, scores = predict_probs(again, images, config, feature_bank=bank)
-    np.testing.assert_allclose(scores, torch.cat(run_batches(again, images, 64)).logsumexp(1), rtol=1e-5)  # the bundle's own score
-    assert set(score_images(again, config, images)) == {"energy", "max_softmax"}
+    outputs = torch.cat(run_batches(again if bank is None else split_head(again)[0], images, 64))
+    expected = outputs.logsumexp(1) if bank is None else knn_score(outputs, bank)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)  # the bundle's own score
+    assert set(score_images(again, config, images, bank)) == {"energy", "max_softmax"} | ({"knn"} if bank is not None else set())
 
 
 def test_a_bundle_whose_feature_bank_is_lost_or_belongs_to_another_network_is_refused(fitted, tmp_path):

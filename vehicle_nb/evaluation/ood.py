@@ -23,7 +23,7 @@ from ..data.dataset import PackedDataset
 from ..data.images import BadImage, read_image
 from ..data.preprocess import letterbox
 from ..data.sources import walk_folder
-from ..features import find_head, split_head
+from ..features import num_features, split_head, with_features
 from ..models.bundle import OOD_SCORES, load_bundle
 from ..pages import new_axes
 
@@ -92,13 +92,16 @@ class OODDetector(nn.Module):
         feature_bank: Tensor | None = None,  # of `build_feature_bank`
     ):
         super().__init__()
-        self.backbone, self.head = (model, None) if feature_bank is None else split_head(model)
+        self.network = model if feature_bank is None else with_features(model)
         # float32 once, here: in `forward` it would be converted for every batch
         self.register_buffer("feature_bank", None if feature_bank is None else feature_bank.float(), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        out = self.backbone(x)
-        return (out, None) if self.head is None else (self.head(out), knn_score(out, self.feature_bank))
+        out = self.network(x)
+        if self.feature_bank is None:
+            return out, None
+        width = self.feature_bank.shape[1]
+        return out[:, :-width], knn_score(out[:, -width:], self.feature_bank)
 
 # %% ../../nbs/4_evaluation/13_ood.ipynb #0de1365c
 @torch.inference_mode()
@@ -129,7 +132,7 @@ def fit_ood_threshold(
 ) -> tuple[Tensor | None, str, float]:  # feature bank, one of `OOD_SCORES`, threshold: for `save_bundle`
     "Build the feature bank from training images and choose the threshold on validation images."
     feature_bank = None
-    if find_head(model):
+    if num_features(model):
         features = run_batches(split_head(model)[0], train.images[sample_rows(train.labels)], input_size)
         feature_bank = build_feature_bank(torch.cat(features))
     outputs = run_batches(OODDetector(model, feature_bank), val.images[sample_rows(val.labels)], input_size)

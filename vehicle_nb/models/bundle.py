@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..core import VehicleError
 from ..files import atomic_write, write_json
-from ..features import FEATURE_BANK, find_head
+from ..features import FEATURE_BANK, num_features
 from .cnn import create_model
 
 # %% ../../nbs/2_models/07a_bundle.ipynb #49dcb895
@@ -125,7 +125,7 @@ def _check_values(config: dict, refuse: str):
 def read_weights(
     path: str | Path,  # folder of the bundle
     expected: dict[str, Tensor],  # state_dict of an empty network of its architecture: names, shapes and types are compared
-    features: int | None,  # D: number of inputs of its last linear layer; None if it has none
+    features: int | None,  # D: number of inputs of its last layer; None if it has no single one
     score: str,  # the bundle's score, one of `OOD_SCORES`
 ) -> tuple[dict[str, Tensor], Tensor | None]:  # weights that fit `expected`, and the feature bank (floats M × D) or None
     "Read the tensors of a bundle; `VehicleError` if they do not belong to the network."
@@ -197,8 +197,7 @@ def load_bundle(
             empty = create_model(arch, classes)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise VehicleError(f"{cannot_load(path)}: {arch} cannot be built ({str(error)[:200]}).") from None
-    head = find_head(empty)
-    weights, feature_bank = read_weights(path, empty.state_dict(), head and head.in_features, config["ood_score"])
+    weights, feature_bank = read_weights(path, empty.state_dict(), num_features(empty), config["ood_score"])
     model = create_model(arch, classes)
     for name, value in model.state_dict().items():  # not `load_state_dict`: mnasnet's asks for a version, which no bundle holds
         value.copy_(weights[name])

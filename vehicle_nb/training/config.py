@@ -42,10 +42,11 @@ class TrainConfig:
     raw: str = "data/raw"  # folder of raw images, preprocessed where there is no processed set yet
     output: str = "models"  # folder of runs: each run gets a folder of its own in it
     run_name: str | None = None  # name of the run's folder; default: the architecture and the time
-    arch: str = "vehicle_cnn"  # "vehicle_cnn", or a torchvision network such as resnet18
+    arch: str = "vehicle_cnn"  # "vehicle_cnn", a torchvision network such as resnet18, or one of timm such as timm/convnext_atto
     weights: str = "none"  # "none": train from scratch; "pretrained": download weights; or a file of weights
     epochs: int | None = None  # passes over the training images; default: chosen by the size of the set
     max_minutes: float | None = None  # time budget, instead of epochs: as many epochs as fit are planned up front
+    probe: bool = False  # train only the head, on features computed once (linear probe) | train the whole network
     probe_epochs: int = 40  # with pretrained weights: epochs of the linear probe, which trains the head alone first; 0: none
     batch_size: int | None = None  # images in one step, over all processes; default: 32, or 16 for fewer than 500 images
     grad_accum_steps: int = 1  # split each batch into this many pieces, where a whole one does not fit into memory
@@ -91,7 +92,7 @@ def choose_precision(
     if device.type in ("cuda", "xpu"):
         return "bf16" if getattr(torch, device.type).is_bf16_supported(including_emulation=False) else "fp32"
     # Depthwise convolutions get slower in bf16 on a CPU (benchmarks/compare.py bf16 measures it).
-    depthwise = arch.startswith(("mobilenet", "efficientnet", "mnasnet", "shufflenet"))
+    depthwise = arch.startswith(("mobilenet", "efficientnet", "mnasnet", "shufflenet", "timm/"))  # timm's were not measured
     has_bf16 = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has_bf16 and not depthwise else "fp32"
 
@@ -175,6 +176,8 @@ def validate(
     config: TrainConfig,  # what the user chose
 ):
     "Refuse what cannot work, in one sentence, before anything is read or written."
+    from vehicle_nb.features import has_weights
+
     values = asdict(config)
     if wrong := wrong_values(values):
         raise VehicleError(f"{'; '.join(wrong)}.")
@@ -184,6 +187,10 @@ def validate(
                 raise VehicleError(f"--{name} must be {what}, not {values[name]}.")
     if config.epochs and config.max_minutes:
         raise VehicleError("--epochs and --max_minutes both say how long to train: give one of them.")
+    if config.probe and not has_weights(config.weights):
+        raise VehicleError("--probe trains only the head, so the rest must be trained already: give --weights pretrained, or a file.")
+    if config.probe and (config.max_minutes or (config.epochs or 1) > 1):
+        raise VehicleError("--probe looks at each image once, however long that takes: leave --epochs and --max_minutes out.")
     if (config.cutmix or 0) + config.mixup > 1:
         raise VehicleError(f"--cutmix {config.cutmix} and --mixup {config.mixup} are shares of the same images: together at most 1.")
     _validate_model(config)
@@ -193,15 +200,14 @@ def _validate_model(config: TrainConfig):
     "Refuse an architecture or weights that cannot be had, and sizes that no model takes."
     from vehicle_nb.features import check_weights
     from vehicle_nb.models.bundle import MAX_INPUT_SIZE
-    from vehicle_nb.models.cnn import list_archs, unknown_arch
+    from vehicle_nb.models.cnn import check_arch
     from vehicle_nb.models.finetune import NUM_GROUPS
 
     if config.input_size is not None and not 16 <= config.input_size <= MAX_INPUT_SIZE:
         raise VehicleError(f"--input_size must be a whole number from 16 to {MAX_INPUT_SIZE} (pixels), not {config.input_size}.")
     if config.freeze_groups is not None and not 0 <= config.freeze_groups < NUM_GROUPS:
         raise VehicleError(f"--freeze_groups must be a whole number from 0 to {NUM_GROUPS - 1}, not {config.freeze_groups}.")
-    if config.arch not in list_archs():
-        raise VehicleError(unknown_arch(config.arch))
+    check_arch(config.arch, config.input_size)
     check_weights(config.weights)
 
 
@@ -231,15 +237,15 @@ def resolve_defaults(
 ) -> TrainConfig:  # nothing in it is left open
     "Choose what the user left open, by the size of the set, the architecture and the device."
     from vehicle_nb.data.dataset import read_config
-    from vehicle_nb.features import has_weights
+    from vehicle_nb.features import fixed_input_size, has_weights
     from vehicle_nb.models.bundle import MAX_INPUT_SIZE
 
     data, pretrained = read_config(config.data), has_weights(config.weights)
     num_images = sum(data["counts"]["train"].values())
-    one_size = config.arch.startswith(("vit_", "swin", "maxvit"))  # these take images of one size only
+    one_size = fixed_input_size(config.arch)
     # On a CPU 128 pixels are quick; but pretrained features were learned at 224, and know little of smaller things.
-    full_size = device.type != "cpu" or one_size or pretrained
-    epochs = config.epochs or choose_epochs(num_images, pretrained)
+    full_size = device.type != "cpu" or pretrained
+    epochs = config.epochs or (1 if config.probe else choose_epochs(num_images, pretrained))
     batch_size = config.batch_size or choose_batch_size(num_images)
     chosen = {
         "epochs": epochs,
@@ -251,7 +257,7 @@ def resolve_defaults(
         "augmentation": choose_augmentation(epochs, pretrained),
         "cutmix": 0.0 if config.mixup else choose_cutmix(epochs, pretrained),
         "ema": choose_ema(epochs * math.ceil(num_images / batch_size)),
-        "input_size": min(MAX_INPUT_SIZE if full_size else 128, data["size"]),
+        "input_size": one_size or min(MAX_INPUT_SIZE if full_size else 128, data["size"]),
         "progressive": not pretrained,
         "precision": choose_precision(config.arch, device),
     }

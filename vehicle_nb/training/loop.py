@@ -416,17 +416,19 @@ def fit(self: Trainer) -> int:  # the signal by which somebody asked to stop, or
 # %% ../../nbs/3_training/09_train.ipynb #be5c02a4
 @patch
 @torch.no_grad()
-def training_features(self: Trainer) -> tuple[Tensor, Tensor]:  # features N × D and labels N of the training split, on every rank
-    "What goes into the head, computed once for all training images."
-    acc, loader = self.accelerator, self.loaders["train"]
-    backbone, table = split_head(self.ema.module.eval())[0], None
+def compute_features(
+    self: Trainer,
+    split: str = "train",  # "train", "val" or "test"
+    mirror: bool = False,  # of the mirror images
+) -> tuple[Tensor, Tensor]:  # features N × D and labels N of the whole split, on every rank
+    "What goes into the head, computed once for all images of a split."
+    acc, loader, backbone, table = self.accelerator, self.loaders[split], split_head(self.ema.module.eval())[0], None
     rows = loader.batch_sampler.largest()
     for images, _, index in progress(loader, "features", disable=self.config.quiet or not self.is_main):
-        images = pad_batch(images, rows).to(acc.device)
+        xb = normalize_batch(pad_batch(images, rows).to(acc.device), self.config.input_size)
         with self.autocast():
-            features = backbone(normalize_batch(images, self.config.input_size)).float()[: len(index)]
-        if table is None:
-            table = features.new_zeros(len(loader.dataset), features.shape[1])
+            features = backbone(xb.flip(3) if mirror else xb).float()[: len(index)]
+        table = features.new_zeros(len(loader.dataset), features.shape[1]) if table is None else table
         table[index.to(acc.device)] = features
     return acc.reduce(table, "sum"), torch.from_numpy(loader.dataset.labels).to(acc.device)
 
@@ -434,10 +436,17 @@ def training_features(self: Trainer) -> tuple[Tensor, Tensor]:  # features N × 
 @patch
 def linear_probe(self: Trainer):
     "Train the head of a pretrained network alone, before the whole network (Kumar et al., https://arxiv.org/abs/2202.10054)."
-    config, head = self.config, find_head(self.ema.module)
+    config = self.config
     self.progress_file.update(stage="probe")
-    train_head(head, *self.training_features(), config.probe_epochs, config.label_smoothing, config.seed)
-    for weight in head.parameters():  # each rank has drawn its own dropout: the head of rank 0 counts
+    train_head(find_head(self.ema.module), *self.compute_features(), config.probe_epochs, config.label_smoothing, config.seed)
+    self.share_head()
+
+
+@patch
+def share_head(self: Trainer):
+    "Give rank 0's head of the averaged model to all ranks, and to the model that trains on: each rank has fitted its own."
+    head = find_head(self.ema.module)
+    for weight in head.parameters():
         broadcast(weight.data)
     find_head(self.unwrapped).load_state_dict(head.state_dict())
 
