@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ..core import VehicleError
+from ..core import VehicleError, path_text
 from .label_tables import Ambiguous, Labels, find_labels, path_split
 from .split import SPLITS, name_words, split_of, split_pattern
 from .unsupported import Listing, find_masks, parents, refuse_annotations, refuse_stores
@@ -336,6 +336,9 @@ def _no_labels(images: dict[str, int]) -> VehicleError:
         found = ", ".join(f"{name} {count:,}" for name, count in names.most_common(5))
         return Ambiguous(f"There are no class folders, but the file names look like labels ({found}).",
                          [("layout", "names", "they are the classes")])  # fmt: skip
+    (folder, *more) = {path.rpartition("/")[0].rpartition("/")[2] for path in images}
+    if folder and not more and not _is_pool(folder) and not split_of(folder):
+        return VehicleError(f"There is only one class ({folder}). A classifier needs at least two class folders.")
     return VehicleError(
         f"There are no class folders and no labels for {len(images):,} images. It needs one folder of images per class, or a table "
         "(CSV or JSON) of file names and labels."
@@ -361,7 +364,7 @@ def recognize(
         if layout == "names":
             found = _name_layout(images)
         elif not by_table:
-            found = read_folders(_tree(images), layout)
+            found = read_folders(_tree(sorted(images)), layout)
     except Ambiguous as error:
         unclear = error
     if found and layout == "auto":
@@ -387,7 +390,7 @@ def class_name(
     label: str,  # as a table or a file name has it
 ) -> str:
     "A label as the name of a folder."
-    return re.sub(r"^\.", "_", re.sub(r"[/\\]", "_", label.strip())) or "_"
+    return re.sub(r"^\.", "_", re.sub(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029]", "_", label.strip())) or "_"
 
 
 def _finish(layout: Layout, listing: Listing) -> Layout:
@@ -398,6 +401,7 @@ def _finish(layout: Layout, listing: Listing) -> Layout:
         layout.folders = {path: (name, "") for path, (name, _) in layout.folders.items()}
         layout.labels = {path: (name, "") for path, (name, _) in layout.labels.items()}
     if layout.name == "class folders":
+        layout.notes += _same_folders(layout, listing)
         level = next(iter(layout.folders)).rpartition("/")[0]
         used = {*listing.images, *listing.others}
         full = {folder for path in used for folder in parents(path)}
@@ -405,7 +409,21 @@ def _finish(layout: Layout, listing: Listing) -> Layout:
                               if path.rpartition("/")[0] == level and path not in layout.skipped)  # fmt: skip
     return layout
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #f829ade2
+# %% ../../nbs/1_data/01c_layouts.ipynb #f0333a40
+def _same_folders(layout: Layout, listing: Listing) -> list[str]:
+    "A note on class folders that hold the same files: one of them is perhaps no class."
+    content = defaultdict(set)
+    for path, size in listing.images.items():
+        for folder in parents(path):
+            if folder in layout.folders:
+                content[folder].add((path[len(folder) :], size))
+    alike = defaultdict(list)
+    for folder, files in content.items():
+        alike[frozenset(files)].append(layout.folders[folder][0])
+    return [f"The folders {' and '.join(names)} hold the same files: perhaps not all of them are classes." for names in alike.values()
+            if len(names) > 1]  # fmt: skip
+
+# %% ../../nbs/1_data/01c_layouts.ipynb #17fbec6d
 def describe(
     layout: Layout,  # from recognize
     listing: Listing,  # what it was made of
@@ -423,8 +441,10 @@ def describe(
         if not name:
             folder = next((f for f in [*parents(path), path] if f in layout.skipped), path.rpartition("/")[0] or "the top folder")
             ignored[folder, reason] += 1
-    lines += [f"Ignored: {count:,} images in {folder} ({reason})." for (folder, reason), count in ignored.most_common(8)]
+    lines += [f"Ignored: {count:,} images in {path_text(folder)} ({reason})." for (folder, reason), count in ignored.most_common(8)]
     if more := ignored.total() - sum(count for _, count in ignored.most_common(8)):
         lines.append(f"Ignored: {more:,} more images.")
-    lines += [f"Ignored: {name} (an empty folder)." for name in layout.empty[:8]]
+    full = {folder for path in listing.images for folder in parents(path)}
+    empty = sorted(folder for folder in listing.folders - full if folder.rpartition("/")[0] in {*full, ""})
+    lines += [f"Ignored: the folder {path_text(folder)} (no images)." for folder in empty[:8]]
     return lines + layout.notes

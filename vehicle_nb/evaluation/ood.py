@@ -22,7 +22,7 @@ from ..data.augment import normalize_batch
 from ..data.dataset import PackedDataset
 from ..data.images import BadImage, read_image
 from ..data.preprocess import letterbox
-from ..data.sources import walk_folder
+from ..data.listing import walk_folder
 from ..features import find_head, split_head
 from ..models.bundle import OOD_SCORES, load_bundle
 from ..pages import new_axes
