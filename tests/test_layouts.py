@@ -1,14 +1,33 @@
 """Any set that people have: each layout is understood, or refused by its name; nothing is guessed in silence."""
 
+import io
 import json
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+import zipfile
 from collections import Counter
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from hostile import encode, random_image
+from PIL import Image
 
 from vehicle_nb.core import VehicleError
+from vehicle_nb.data.explore import explore
 from vehicle_nb.data.label_tables import Ambiguous
 from vehicle_nb.data.layouts import describe, recognize
+from vehicle_nb.data.listing import read_splits
+from vehicle_nb.data.preprocess import preprocess
+from vehicle_nb.data.sources import class_folders, get_data, list_images
 from vehicle_nb.data.unsupported import Listing
+from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
+from vehicle_nb.evaluation.evaluate import evaluate
+from vehicle_nb.serving.predictor import Predictor
 
 
 def some(folder: str, kind: str = "cat", count: int = 4, first: int = 0, suffix: str = ".jpg") -> dict[str, int]:
@@ -241,3 +260,248 @@ def test_what_is_unclear_names_the_options_that_decide(name):
             assert recognize(folder, **{option: value}).name
         except VehicleError as again:
             assert value == "splits" and "no class folders" in str(again)  # flat: the file names are left
+
+
+def test_a_random_order_of_the_listing_changes_nothing():
+    folder = UNDERSTOOD["train.csv and test.csv"][0]
+    turned = Listing(dict(reversed(folder.images.items())), folder.others, folder.folders, dict(reversed(folder.texts.items())))
+    one, two = recognize(folder), recognize(turned)
+    assert [one.where(path) for path in folder.images] == [two.where(path) for path in folder.images]
+
+
+def test_large_sets_are_understood_in_seconds():
+    images = {f"set/{split}/{c}/{i}.jpg": i for split in ("train", "test") for c in range(100) for i in range(100)}
+    rows = table([(path.removeprefix("set/"), path.split("/")[2]) for path in images])
+    start = time.process_time()
+    layout = recognize(listing(images, {"set/labels.csv": rows}))
+    assert time.process_time() - start < 6 and layout.name == "class folders in split folders"  # measured: 0.6
+
+
+# -- on the disk
+
+
+def save(folder: Path, names, first: int = 0) -> Path:
+    "Images, all different, under these names."
+    for seed, name in enumerate(names, first):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(random_image(50_000 + seed, (64, 48))))
+    return folder
+
+
+def raw_tree(raw: Path) -> set[str]:
+    return {path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file() and path.name != ".source.json"}
+
+
+def names(split: str, n: int = 4) -> list[str]:
+    return [f"{split}/{label}/{i}.jpg".lstrip("/") for label in ("bus", "car") for i in range(n)]
+
+
+def test_a_split_set_becomes_class_folders_and_a_table_of_splits(tmp_path, capsys):
+    source = save(tmp_path / "set", [*names("Train"), *names("Test"), "papers/fig.png", "Test/bus/x"])
+    raw = get_data(from_path=str(source), output=str(tmp_path / "raw"))
+    said = capsys.readouterr().out
+    assert said.index("Understood") < said.index("files in 2 classes") and "papers (beside the splits)" in said
+    assert raw_tree(raw) == {"splits.csv", "bus/x", *(f"{c}/{i}{n}.jpg" for c in ("bus", "car") for i in range(4) for n in ("", " (2)"))}
+    assert Counter(read_splits(raw / "splits.csv").values()) == {"train": 8, "test": 9}
+    table = dict(read_splits(raw / "splits.csv"))
+    assert table["bus/0.jpg"] == "test" and (raw / "bus/0.jpg").read_bytes() == (source / "Test/bus/0.jpg").read_bytes()
+    with pytest.raises(VehicleError, match="exclude each other"):
+        get_data(from_path=str(source), output=str(raw), add=True, force=True)
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_tables_of_any_spreadsheet(code, tmp_path):
+    source = save(tmp_path / "set", [f"images/{i}.JPG" for i in range(4)])
+    rows = "Datei;Klasse\r\n" + "".join(f"images\\{i}.JPG;{('Straßenbahn', 'Müll/wagen')[i % 2]}\r\n" for i in range(4))
+    (source / "Liste.csv").write_bytes(rows.encode(code))
+    raw = get_data(from_path=str(source), output=str(tmp_path / "raw"), quiet=True)
+    assert raw_tree(raw) == {f"{('Straßenbahn', 'Müll_wagen')[i % 2]}/{i}.JPG" for i in range(4)}
+
+
+def test_a_table_that_lies_elsewhere(tmp_path):
+    source = save(tmp_path / "set", [f"{i}.jpg" for i in range(4)])
+    (tmp_path / "mine.csv").write_text("f,label\n" + "".join(f"{i}.jpg,{'ab'[i % 2]}\n" for i in range(4)))
+    options = {"from_path": str(source), "output": str(tmp_path / "raw"), "quiet": True}
+    with pytest.raises(VehicleError, match="no class folders"):
+        get_data(**options)
+    assert raw_tree(get_data(**options, labels=str(tmp_path / "mine.csv"))) == {f"{'ab'[i % 2]}/{i}.jpg" for i in range(4)}
+    with pytest.raises(VehicleError, match="no table nothing.csv"):
+        get_data(**options, force=True, labels="nothing.csv")
+
+
+def test_a_terminal_is_asked(tmp_path, monkeypatch, capsys):
+    source = save(tmp_path / "set", [f"train/{label}.{i}.jpg" for label in ("cat", "dog") for i in range(4)])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "1")
+    raw = get_data(from_path=str(source), output=str(tmp_path / "raw"))
+    assert raw_tree(raw) == {f"{label}/{label}.{i}.jpg" for label in ("cat", "dog") for i in range(4)}
+    assert "1  they are the classes (--layout names)" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda _: "")  # no answer
+    with pytest.raises(Ambiguous, match="--layout names"):
+        get_data(from_path=str(source), output=str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_archives_in_an_archive_and_in_a_folder(tmp_path):
+    for part in ("train", "test1"):
+        with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+            for path in names(part):
+                archive.writestr(path, encode(random_image(len(archive.namelist()) + 100 * len(part), (64, 48))))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for part in ("train", "test1"):
+            archive.write(tmp_path / f"{part}.zip", f"{part}.zip")
+    (tmp_path / "folder").mkdir()
+    for part in ("train", "test1"):
+        (tmp_path / f"{part}.zip").rename(tmp_path / "folder" / f"{part}.zip")
+    one = get_data(from_path=str(tmp_path / "all.zip"), output=str(tmp_path / "one"), quiet=True)
+    two = get_data(from_path=str(tmp_path / "folder"), output=str(tmp_path / "two"), quiet=True)
+    assert raw_tree(one) == raw_tree(two) and len(raw_tree(one)) == 17
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["test1.zip", "train.zip"], "the source is as it was"
+
+
+def test_what_is_new_is_added(tmp_path, capsys):
+    raw = get_data(from_path=str(save(tmp_path / "one", names(""))), output=str(tmp_path / "raw"), quiet=True)
+    more = save(tmp_path / "two", [*names("train"), *names("test")], first=6)  # two of them are those of before, under other names
+    (more / "train/bus/0.jpg").write_bytes((raw / "bus/1.jpg").read_bytes())
+    (more / "train/car/0.jpg").write_bytes((raw / "bus/2.jpg").read_bytes())
+    (more / "test/tram").mkdir()
+    (more / "test/tram/9.jpg").write_bytes(encode(random_image(7, (64, 48))))
+    before = {path: (raw / path).read_bytes() for path in raw_tree(raw)}
+    get_data(from_path=str(more), output=str(raw), add=True)
+    said = capsys.readouterr().out
+    assert "14 images were new and have been added" in said and "1 were there already" in said
+    assert "2 are there under another class and were left out" in said and "is in bus" in said
+    assert all((raw / path).read_bytes() == data for path, data in before.items())
+    assert sorted(class_folders(raw)) == ["bus", "car", "tram"]
+    splits = read_splits(raw / "splits.csv")
+    assert len(splits) == 14 and set(splits) <= raw_tree(raw) and not set(splits) & set(before)
+    get_data(from_path=str(more), output=str(raw), add=True)
+    assert "0 images were new" in capsys.readouterr().out
+    with pytest.raises(VehicleError, match="--force"):  # it is no longer the first set
+        get_data(from_path=str(tmp_path / "one"), output=str(raw), quiet=True)
+    get_data(from_path=str(tmp_path / "one"), output=str(raw), force=True, quiet=True)  # all of it was ours
+    assert len(raw_tree(raw)) == 8
+
+
+def test_adding_is_killed_at_any_moment(tmp_path, monkeypatch):
+    raw = get_data(from_path=str(save(tmp_path / "one", names(""))), output=str(tmp_path / "raw"), quiet=True)
+    more, real, moved = save(tmp_path / "two", names("", 3), first=20), os.replace, []
+
+    def cut(source, target):
+        if Path(target).suffix == ".jpg" and "raw" in Path(target).parts[-3] and len(moved) == 2:
+            raise KeyboardInterrupt
+        moved.append(target) if Path(target).parent.parent == raw else None
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        get_data(from_path=str(more), output=str(raw), add=True, quiet=True)
+    monkeypatch.setattr(os, "replace", real)
+    assert len(list_images(raw)) == 8 + 2 and not (tmp_path / ".raw.work").exists()
+    get_data(from_path=str(more), output=str(raw), add=True, quiet=True)
+    assert len(list_images(raw)) == 8 + 6
+    assert len({path.read_bytes() for _, path in list_images(raw)}) == 14, "each once, and whole"
+
+
+# -- a split that is given
+
+
+def leaky(folder: Path) -> Path:
+    "A set with a split: of ten test images, three are copies of training images, one of them by its bytes."
+    save(folder, [*names("train", 20), *names("test", 5)])
+    (folder / "test/bus/0.jpg").write_bytes((folder / "train/bus/7.jpg").read_bytes())
+    for name in ("bus/1", "car/1"):
+        with Image.open(folder / f"train/{name}.jpg") as image:
+            image.resize((48, 36)).save(folder / f"test/{name}.jpg", quality=80)
+    return folder
+
+
+@pytest.mark.parametrize("by", ["folders", "raw"])
+def test_a_given_split_is_kept_and_its_leaks_are_counted(by, tmp_path, capsys):
+    source = leaky(tmp_path / "set")
+    if by == "raw":
+        source = get_data(from_path=str(source), output=str(tmp_path / "raw"), quiet=True)
+    kept = preprocess(str(source), str(tmp_path / "kept"), size=32, split="keep", workers=1)
+    said = capsys.readouterr().out
+    assert "is kept (train 40, test 10), with its leaks" in said and "3 of 10 test images (30.0 %) have a near-copy in train" in said
+    given = json.loads((kept / "config.json").read_text())["given_split"]
+    assert given["kept"] and given["leaks"]["test_in_train"] == {"images": 3, "of": 10, "share": 0.3}
+    rows = pd.read_csv(kept / "manifest.csv", keep_default_na=False)
+    assert Counter(rows["split"]) == {"train": 34, "val": 6, "test": 10}
+    drawn = rows[rows["split"].isin(["train", "val"])].groupby("group")["split"].nunique()
+    assert (drawn == 1).all(), "val is made from train without leaks"
+    new = preprocess(str(source), str(tmp_path / "new"), size=32, workers=1)
+    said = capsys.readouterr().out
+    assert "split again without leaks (--split keep uses it). Its leaks were:" in said and "3 of 10 test images" in said
+    rows = pd.read_csv(new / "manifest.csv", keep_default_na=False)
+    assert (rows[rows["split"] != ""].groupby("group")["split"].nunique() == 1).all() and (rows["split"] != "").sum() == 49
+    assert not json.loads((new / "config.json").read_text())["given_split"]["kept"]
+
+
+def test_a_split_that_is_whole_is_kept_to_the_file(tmp_path):
+    source = save(tmp_path / "set", [*names("train", 5), *names("valid", 3), *names("test", 2)])
+    kept = preprocess(str(source), str(tmp_path / "kept"), size=32, split="keep", workers=1, quiet=True)
+    rows = pd.read_csv(kept / "manifest.csv", keep_default_na=False)
+    assert {"valid": "val"}.get(rows["path"][0].split("/")[0], rows["path"][0].split("/")[0]) == rows["split"][0]
+    assert all(split == path.split("/")[0].replace("valid", "val") for path, split in zip(rows["path"], rows["split"], strict=True))
+    plain = save(tmp_path / "plain", names("", 4))
+    with pytest.raises(VehicleError, match="came without a split"):
+        preprocess(str(plain), str(tmp_path / "no"), size=32, split="keep", quiet=True)
+
+
+def test_a_folder_of_any_layout_is_preprocessed_as_it_lies(tmp_path):
+    source = save(tmp_path / "set", [f"images/{i}.jpg" for i in range(12)])
+    (source / "labels.csv").write_text("image,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(11)))
+    rows = pd.read_csv(preprocess(str(source), str(tmp_path / "out"), size=32, workers=1, quiet=True) / "manifest.csv", keep_default_na=False)
+    assert Counter(rows["class"]) == {"a": 6, "b": 5, "": 2} and (rows["split"] != "").sum() == 11
+    reasons = dict(zip(rows["path"], rows["reason"], strict=True))
+    assert reasons["images/11.jpg"] == "no label in the table" == reasons["labels.csv"]
+
+
+# -- the set that this course is about
+
+
+def twin(path: Path) -> Path:
+    "An archive like the Kaggle vehicle set, of drawn images: uneven classes, UUID names, three suffixes, clip-art, broken files, look-alikes."
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, label in enumerate(DEMO_CLASSES):
+            rng = random.Random(number)
+            for i in range(5 + number % 5):
+                file, image = io.BytesIO(), draw_vehicle(label, 100 * number + i, 64)
+                if i == 0:  # clip-art: few flat colours
+                    image = image.quantize(6).convert("RGB")
+                image.save(file, "PNG" if i % 3 == 2 else "JPEG")
+                suffix = (".jpg", ".jpeg", ".png")[i % 3]
+                archive.writestr(f"vehicle_data/{label}/{uuid.UUID(int=rng.getrandbits(128))}{suffix}", file.getvalue())
+                if i == 1 and number % 4 == 0:  # a look-alike: smaller, saved again
+                    file = io.BytesIO()
+                    image.resize((56, round(56 * image.height / image.width))).save(file, "JPEG", quality=70)
+                    archive.writestr(f"vehicle_data/{label}/{uuid.UUID(int=rng.getrandbits(128))}.jpg", file.getvalue())
+            if number % 5 == 0:
+                broken = b"<!DOCTYPE html><title>404</title>" if number % 2 else encode(random_image(number))[:500]
+                archive.writestr(f"vehicle_data/{label}/{uuid.UUID(int=rng.getrandbits(128))}.jpg", broken)
+    return path
+
+
+def test_a_twin_of_the_kaggle_set_goes_from_archive_to_page(tmp_path):
+    raw = get_data(from_path=str(twin(tmp_path / "archive.zip")), output=str(tmp_path / "raw"), quiet=True)
+    assert list(class_folders(raw)) == DEMO_CLASSES and len(list_images(raw)) == sum(5 + i % 5 for i in range(20)) + 5 + 4
+    page = explore(str(raw), str(tmp_path / "audit"), workers=1, quiet=True)
+    assert "cut off" in page.read_text(encoding="utf-8") or "not an image" in page.read_text(encoding="utf-8")
+    processed = preprocess(str(raw), str(tmp_path / "processed"), size=32, workers=1, decisions=str(tmp_path / "audit/decisions.csv")
+                           if (tmp_path / "audit/decisions.csv").exists() else "data/audit/decisions.csv", quiet=True)  # fmt: skip
+    rows = pd.read_csv(processed / "manifest.csv", keep_default_na=False)
+    assert sum(reason.startswith(("not an image", "cut off")) for reason in rows["reason"]) == 4
+    used = rows[rows["split"] != ""]
+    assert sorted(set(used["class"])) == DEMO_CLASSES and (used.groupby("group")["split"].nunique() == 1).all()
+    assert len(set(used["group"])) < len(used), "look-alikes are in one group"
+    call = [sys.executable, "-m", "vehicle_nb.train", "--data", processed, "--output", tmp_path / "models", "--run_name", "run", "--epochs", 1,
+            "--input_size", 32, "--batch_size", 32, "--num_threads", 1, "--quiet"]  # fmt: skip
+    done = subprocess.run(list(map(str, call)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = evaluate(tmp_path / "models/run", processed, output=tmp_path / "report", quiet=True)
+    assert report["images"] == (used["split"] == "test").sum()
+    answer = Predictor(tmp_path / "models/run").predict(draw_vehicle("bus", 999, 64))
+    assert sorted(label for label, _ in answer.top) == DEMO_CLASSES and sum(p for _, p in answer.top) == pytest.approx(1, abs=1e-3)
