@@ -168,6 +168,29 @@ UNDERSTOOD = {
     "file names, said": (listing(some("train", "cat.") | some("train", "dog.")), {"layout": "names"}, FOUR_EACH, {}, "file names"),
     "the column, said": (listing(FLAT, {"l.csv": table([(n, k, i % 2) for i, (n, k) in enumerate(ROWS)], "image,species,class")}),
                          {"label_column": "species"}, FOUR_EACH, {}, "column species"),
+    "twice, beside each other": (listing(classes("set/a") | {path.replace("set", "old", 1): size for path, size in classes("set/a").items()}),
+                                 {}, FOUR_EACH, {}, "the same files as in old"),
+    "New Plant Diseases": (
+        listing({f"{top}/{path}": size for top in ("New(Augmented)/New(Augmented)", "new(augmented)/New(Augmented)")
+                 for path, size in (classes("train") | classes("valid", first=9)).items()} | some("test/test", "AppleScab")), {},
+        EIGHT_EACH, {"train": 8, "val": 8}, "the same files as in New(Augmented)"),
+    "groups in splits, the outer": (
+        listing({f"{split}/{path}": size for k, split in enumerate(("train", "test"))
+                 for path, size in (classes("land", ("bus", "car"), first=9 * k) | classes("water", ("boat", "ship"), first=9 * k)).items()}),
+        {"layout": "folders"}, {"land": 16, "water": 16}, {"train": 16, "test": 16}, ""),
+    "HAM10000": (listing(some("HAM10000_images_part_1", "ISIC_00") | some("HAM10000_images_part_2", "ISIC_01"),
+                         {"HAM10000_metadata.csv": table([(f"l{i}", f"ISIC_0{i // 4}{i % 4}", ("cat", "dog")[i % 2], ("x", "y")[i // 4])
+                                                          for i in range(8)], "lesion_id,image_id,dx,dx_type")}), {}, FOUR_EACH, {}, "column dx"),
+    "tiny-imagenet": (
+        listing({f"train/{c}/images/{c}_{i}.JPEG": i for c in ("n01", "n02") for i in range(4)} | {f"val/images/v{i}.JPEG": i for i in range(4)},
+                {"val/val_annotations.txt": "".join(f"v{i}.JPEG\tn0{1 + i % 2}\t0\t{i // 2}\t62\t6{i % 2}\n" for i in range(4))}), {},
+        {"n01": 6, "n02": 6}, {"train": 8, "val": 4}, "4 images have their label"),
+    "Cassava": (listing(some("train_images", "a") | some("train_images", "b") | some("test_images", "x", 1),
+                        {"train.csv": table([(n, int(k == "dog")) for n, k in ROWS], "image_id,label"),
+                         "label_num_to_disease_map.json": '{"0": "cat", "1": "dog"}'}), {}, FOUR_EACH, {}, "label_num_to_disease_map"),
+    "public and private test": (listing(FLAT, {"l.csv": table(
+        [(n, k, ("Training", "PublicTest", "PrivateTest", "Training")[i % 4]) for i, (n, k) in enumerate(ROWS)], "image,emotion,Usage")}), {},
+        FOUR_EACH, {"train": 4, "test": 4}, ""),
     "accents of a Mac": (listing({"images/e\u0301te\u0301.jpg": 1, "images/hiver.jpg": 2}, {"l.csv": "n,label\nété.jpg,a\nhiver.jpg,b\n"}), {},
                          {"a": 1, "b": 1}, {}, ""),
 }  # fmt: skip
@@ -196,6 +219,10 @@ REFUSED = {
     "MNIST": (listing({}, others=["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]), "IDX", "CLASS/NAME"),
     "pixels in a CSV": (listing({}, {"train.csv": "label,pixel0,pixel1\n1,0,0\n"}), "train.csv holds pixels", "CLASS/NAME"),
     "only archives": (listing({}, others=["a.7z"]), "only archives (a.7z)", "vehicle_data --from"),
+    "faces with attributes": (listing(FLAT, {"list_attr.csv": table([(n, 1, 1 - 2 * (i % 2)) for i, (n, _) in enumerate(ROWS)],
+                                                                   "image_id,Young,Smiling")}), "multi-label", "one label an image"),
+    "X-ray findings": (listing(FLAT, {"Data_Entry.csv": table([(n, "Mass|Edema" if i % 2 else "Mass") for i, (n, _) in enumerate(ROWS)],
+                                                              "Image Index,Finding Labels")}), "multi-label", "one label an image"),
     "nothing": (listing({}), "no images", "one folder of images per class"),
     "YOLO": (listing(FLAT, {**YOLO, "data.yaml": "nc: 2"}), "YOLO", "for classification"),
     "YOLO in splits": (listing(some("train/images", "a") | some("valid/images", "b"), {"train/labels/a0.txt": "1 .5 .5 .1 .1", "data.yaml": ""}),
@@ -237,6 +264,7 @@ UNCLEAR = {
     "groups": (listing(classes("land", ("bus", "car")) | classes("water", ("boat", "ship"))), "--layout folders", "--layout innermost"),
     "depths": (listing(classes("", ("bus",)) | classes("two_wheels", ("bike", "moto"))), "--layout folders", "--layout innermost"),
     "file names": (listing(some("train", "cat.") | some("train", "dog.")), "--layout names"),
+    "dogs against cats": (listing(some("train", "cat.") | some("train", "dog.") | {f"test1/{i}.jpg": i for i in range(9)}), "--layout names"),
     "file names, no folder": (listing(some("", "cat_", 8) | some("", "dog_", 8)), "--layout names"),
     "two label columns": (listing(FLAT, {"l.csv": table([(n, k, i % 2) for i, (n, k) in enumerate(ROWS)], "image,species,class")}),
                           "--label_column species", "--label_column class"),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'Layout', 'read_folders', 'recognize', 'class_name', 'describe']
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #3555306e
+# %% ../../nbs/1_data/01c_layouts.ipynb #4ee2bdb2
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from .label_tables import Ambiguous, Labels, find_labels, path_split
 from .split import SPLITS, name_words, split_of, split_pattern
 from .unsupported import Listing, find_masks, parents, refuse_annotations, refuse_stores
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #7a1a0c9b
+# %% ../../nbs/1_data/01c_layouts.ipynb #5c4dd1d2
 LAYOUTS = ("auto", "folders", "innermost", "splits", "table", "names")  # auto, and five answers to what auto cannot decide
 
 
@@ -47,7 +47,7 @@ class Layout:
             path = path.rpartition("/")[0]
         return "", "", self.default
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #4d83bc67
+# %% ../../nbs/1_data/01c_layouts.ipynb #8937c8b9
 class _Folder:
     "A folder with the number of images directly in it."
 
@@ -82,24 +82,25 @@ def _tree(images) -> _Folder:
         here.files += 1
     return root
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #e91f4037
+# %% ../../nbs/1_data/01c_layouts.ipynb #53fc5485
 def _find_copies(images: dict[str, int]) -> dict[str, str]:
-    "Folders whose images all lie, with the same names and sizes, in a folder around them, too: the same set twice."
+    "Folders whose images lie, with the same names and sizes, in a folder around them or beside them, too: the same set twice."
     members = defaultdict(list)
     for path in images:
         for folder in parents(path):
             members[folder].append(path)
-    copies = {}
-    for folder in sorted(members, key=lambda folder: folder.count("/")):
+    copies, seen = {}, {}
+    for folder in sorted(members, key=lambda folder: (folder.count("/"), folder)):
         if any(parent in copies for parent in parents(folder)):
             continue
+        below = {(path[len(folder) :], images[path]) for path in members[folder]}
         for outer in ["", *parents(folder)]:
-            twins = [f"{outer}{path[len(folder) :]}".lstrip("/") for path in members[folder][:1]]
-            if all(images.get(twin) == images[path] for twin, path in zip(twins, members[folder], strict=False)) and all(
-                images.get(f"{outer}{path[len(folder) :]}".lstrip("/")) == images[path] for path in members[folder]
-            ):
+            if all(images.get(f"{outer}{name}".lstrip("/")) == size for name, size in below):
                 copies[folder] = f"the same files as in {outer or 'the folder around it'}"
-                break
+        several = len({name.split("/")[1] for name, _ in below if name.count("/") > 1}) > 1  # folders in it
+        twin = seen.setdefault(frozenset(below), folder) if several and folder not in copies else folder
+        if twin != folder and not split_of(folder.rpartition("/")[2]):
+            copies[folder] = f"the same files as in {twin}"
     return copies
 
 
@@ -122,7 +123,7 @@ def _drop(images: dict[str, int], skipped: dict[str, str]) -> dict[str, int]:
     left = {path: size for path, size in images.items() if path not in skipped and not any(f in skipped for f in parents(path))}
     return left or images
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #710e4963
+# %% ../../nbs/1_data/01c_layouts.ipynb #7d973a8e
 _POOL_WORDS = {"image", "images", "img", "imgs", "jpg", "jpeg", "png", "jpegimages", "photos", "pictures", "part", "batch",
     "chunk", "shard", "data", "set", "all", "folder", "raw"}
 
@@ -159,6 +160,9 @@ def _classes(folder: _Folder, choice: str) -> dict[str, list[_Folder]]:
     below = level.total() - level.files
     if len(level.folders) < 2 or level.files > below / 2 or all(map(_is_pool, level.folders)):
         return {}
+    numbered = {re.sub(r"\d+", "", name) for name in level.folders}
+    if len(numbered) == 1 and set(name_words(*numbered)) & _POOL_WORDS:  # set_images_1, set_images_2
+        return {}
     deep = [child for child in level.folders.values() if _is_deep(child)]
     if choice == "innermost":
         found = defaultdict(list)
@@ -180,20 +184,24 @@ def _enter(layout: Layout, classes: dict[str, list[_Folder]], split: str) -> Non
     for name, folders in classes.items():
         layout.folders |= {folder.path: (name, split) for folder in folders}
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #f12df965
+# %% ../../nbs/1_data/01c_layouts.ipynb #8e2436f2
 def read_folders(
     root: _Folder,  # all folders that lead to images
     choice: str = "auto",  # one of LAYOUTS
 ) -> Layout | None:  # None: the images are in no class folders
     "Which folders are classes, and which are splits?"
     level = root.inner()
-    splits = _named_splits(level.folders) if choice != "folders" else {}
+    splits = _named_splits(level.folders)
     inside = {name: _classes(level.folders[name], choice) for name in splits}
     known = {name for classes in inside.values() for name in classes}
+    if choice == "folders" and (not known or len(set(splits.values())) < 2):
+        splits, inside, known = {}, {}, set()
     others = [name for name in level.folders if name not in splits and not _is_pool(name)]
     strange = [name for name in others if not known or not set(level.folders[name].inner().folders) & known]
     if known and (len(splits) > 1 or not strange or choice == "splits"):
         return _split_layout(level, splits, inside, known)
+    if not known and (layout := _around_splits(level, choice)):
+        return layout
     if splits and choice != "splits" and strange:
         kinds = {splits[name] for name in splits}
         if known or len(kinds) > 1 or len(strange) < 2:
@@ -204,7 +212,7 @@ def read_folders(
         return _beside_classes(level, splits, strange, choice)
     if splits:
         return None
-    return _around_splits(level, choice) or _class_layout(level, _classes(level, choice), choice)
+    return _class_layout(level, _classes(level, choice), choice)
 
 
 def _class_layout(level: _Folder, classes: dict[str, list[_Folder]], choice: str) -> Layout | None:
@@ -263,7 +271,7 @@ def _around_splits(level: _Folder, choice: str) -> Layout | None:
         layout.folders |= {level.folders[name].inner().folders[inner].path: (name, split) for inner, split in found.items()}
     return layout
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #23c00b30
+# %% ../../nbs/1_data/01c_layouts.ipynb #20ef68c9
 _CAMERA_WORDS = {"img", "image", "dsc", "dscn", "dscf", "pic", "photo", "frame", "screenshot", "vid", "video", "p", "whatsapp",
     "scan", "pxl"}
 
@@ -288,7 +296,7 @@ def _name_layout(images) -> Layout:
     layout.labels = {path: (name, path_split(path.rpartition("/")[0])) for path, name in found.items()}
     return layout
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #29565df1
+# %% ../../nbs/1_data/01c_layouts.ipynb #6d2748d4
 def _table_layout(found: Labels) -> Layout:
     "Labels from tables."
     classes = set(found.labels.values())
@@ -320,7 +328,7 @@ def _add_tables(layout: Layout, images: dict[str, int], texts: dict[str, str]) -
         raise Ambiguous(f"The folders and {found.tables[0]} give different labels.", [
             ("layout", "folders", "the folders are right"), ("layout", "table", "the table is right"),
         ])  # fmt: skip
-    names = {label: name for name, label in both} if agree else {name: name for name, _ in layout.folders.values()}
+    names = {label: name for name, label in both} if both and agree else {name: name for name, _ in layout.folders.values()}
     more = {path: names[label] for path, label in found.labels.items() if not where[path][0] and label in names}
     splits = {path: path_split(path.rpartition("/")[0]) for path in more}
     layout.labels |= {path: (name, splits[path]) for path, name in more.items() if splits[path]}
@@ -328,9 +336,10 @@ def _add_tables(layout: Layout, images: dict[str, int], texts: dict[str, str]) -
         layout.notes.append(f"{len(layout.labels):,} images have their label from {'; '.join(found.tables)}.")
     return layout
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #5c95ec40
+# %% ../../nbs/1_data/01c_layouts.ipynb #eff488e8
 def _no_labels(images: dict[str, int]) -> VehicleError:
     "The error for images without labels, or with labels that only their names give."
+    images = {path: size for path, size in images.items() if path_split(path.rpartition("/")[0]) != "test"} or images
     names = Counter(_name_classes(images).values())
     if 2 <= len(names) <= len(images) / 3 and names.total() >= 0.9 * len(images):
         found = ", ".join(f"{name} {count:,}" for name, count in names.most_common(5))
@@ -344,7 +353,7 @@ def _no_labels(images: dict[str, int]) -> VehicleError:
         "(CSV or JSON) of file names and labels."
     )
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #646b2565
+# %% ../../nbs/1_data/01c_layouts.ipynb #c905f21e
 def recognize(
     listing: Listing,  # what a folder holds
     layout: str = "auto",  # one of LAYOUTS
@@ -409,7 +418,7 @@ def _finish(layout: Layout, listing: Listing) -> Layout:
                               if path.rpartition("/")[0] == level and path not in layout.skipped)  # fmt: skip
     return layout
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #f0333a40
+# %% ../../nbs/1_data/01c_layouts.ipynb #2da1d3ff
 def _same_folders(layout: Layout, listing: Listing) -> list[str]:
     "A note on class folders that hold the same files: one of them is perhaps no class."
     content = defaultdict(set)
@@ -423,7 +432,7 @@ def _same_folders(layout: Layout, listing: Listing) -> list[str]:
     return [f"The folders {' and '.join(names)} hold the same files: perhaps not all of them are classes." for names in alike.values()
             if len(names) > 1]  # fmt: skip
 
-# %% ../../nbs/1_data/01c_layouts.ipynb #17fbec6d
+# %% ../../nbs/1_data/01c_layouts.ipynb #e6310e45
 def describe(
     layout: Layout,  # from recognize
     listing: Listing,  # what it was made of

@@ -94,7 +94,7 @@ def assign_splits(
 _SPLIT_WORDS = {"train": "train", "training": "train", "trainval": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
 _NEUTRAL_WORDS = {"set", "data", "dataset", "image", "images", "img", "imgs", "folder", "split", "files", "list", "labels", "label",
-    "annotations", "metadata", "info", "classes", "csv"}
+    "annotations", "metadata", "info", "classes", "csv", "public", "private"}
 
 
 def name_words(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Listing', 'parents', 'not_images', 'multi_label', 'find_masks', 'refuse_stores', 'refuse_annotations']
 
-# %% ../../nbs/1_data/01e_unsupported.ipynb #2a6b1cb5
+# %% ../../nbs/1_data/01e_unsupported.ipynb #647d4c2b
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from ..core import VehicleError
 from .split import name_words
 
-# %% ../../nbs/1_data/01e_unsupported.ipynb #d74efba7
+# %% ../../nbs/1_data/01e_unsupported.ipynb #e31d21ed
 @dataclass
 class Listing:
     "The content of a folder; all paths are below it, with / between folders."
@@ -32,7 +32,7 @@ def parents(
     parts = path.split("/")[:-1]
     return ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
 
-# %% ../../nbs/1_data/01e_unsupported.ipynb #939d2430
+# %% ../../nbs/1_data/01e_unsupported.ipynb #7fcab3b5
 def not_images(
     what: str,  # what was found, with its file
 ) -> VehicleError:
@@ -53,7 +53,7 @@ def multi_label(
         "remove these rows, or choose one label for each."
     )
 
-# %% ../../nbs/1_data/01e_unsupported.ipynb #d0889522
+# %% ../../nbs/1_data/01e_unsupported.ipynb #baef1250
 _MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "trimap", "trimaps", "gt", "groundtruth", "annotation", "annotations",
     "label", "labels"}
 _MASK_END = re.compile(r"[_-](mask|masks|seg|segmentation|gt|label)(_?\d+)?$", re.IGNORECASE)
@@ -82,7 +82,7 @@ def find_masks(
             masks[path] = "a mask of the image beside it"
     return masks
 
-# %% ../../nbs/1_data/01e_unsupported.ipynb #eeb1bd77
+# %% ../../nbs/1_data/01e_unsupported.ipynb #240b4cbd
 _STORES = {
     "parquet": "Parquet", "arrow": "Arrow", "feather": "Arrow", "tfrecord": "TFRecord", "tfrecords": "TFRecord", "tfrec": "TFRecord",
     "mdb": "LMDB", "h5": "HDF5", "hdf5": "HDF5", "npz": "NumPy (NPZ)", "npy": "NumPy", "pkl": "pickle", "pickle": "pickle", "mat": "MATLAB",
