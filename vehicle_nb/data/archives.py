@@ -218,7 +218,9 @@ class CopyMeter:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise VehicleError(f"The archive is refused: {path_text(target.parent.name)!r} is both a file and a folder in it.") from None
+            raise VehicleError(
+                f"The archive is refused: {path_text(target.parent.name)!r} is both a file and a folder in it."
+            ) from None
 
 # %% ../../nbs/1_data/01b_archives.ipynb #04a928c6
 def _check_archive(path: Path) -> None:

@@ -58,8 +58,8 @@ def image_format(
 # %% ../../nbs/1_data/01a_images.ipynb #is-image-1
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif",
     ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".qoi", ".jxl", ".mpo"}
-_OTHER_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".md", ".rst", ".html", ".htm", ".pdf",
-    ".zip", ".tar", ".gz", ".tgz", ".py", ".ipynb", ".docx", ".xlsx", ".parquet", ".npy", ".npz", ".mat", ".pkl", ".h5",
+_OTHER_SUFFIXES = {".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".md", ".rst", ".html",
+    ".htm", ".pdf", ".zip", ".tar", ".gz", ".tgz", ".py", ".ipynb", ".docx", ".xlsx", ".parquet", ".npy", ".npz", ".mat", ".pkl", ".h5",
     ".mp4", ".avi", ".mov"}
 
 

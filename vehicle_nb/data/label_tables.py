@@ -98,7 +98,9 @@ def _coco(path: str, data: dict) -> Table:
         boxes[image] += bool(row.get("bbox"))
         shapes += bool(row.get("segmentation"))
     if any(count > 1 for count in boxes.values()):
-        raise not_images(f"{path} holds COCO {'segmentation' if shapes else 'detection'} labels: boxes of several objects in one image")
+        raise not_images(
+            f"{path} holds COCO {'segmentation' if shapes else 'detection'} labels: boxes of several objects in one image"
+        )
     several = sum(len(found) > 1 for found in labels.values())
     if several:
         raise multi_label(path, several)
@@ -117,7 +119,9 @@ def _read_json(path: str, data) -> Table | None:
         if lists := [value for value in values if isinstance(value, list)]:
             if isinstance(lists[0][:1], list) and lists[0] and isinstance(lists[0][0], (dict, list)):
                 return _records(path, max(lists, key=len))
-            return Table(path, [], [[_cell(item), name] for name, items in data.items() if isinstance(items, list) for item in items])
+            return Table(
+                path, [], [[_cell(item), name] for name, items in data.items() if isinstance(items, list) for item in items]
+            )
         return Table(path, [], [[name, _cell(value)] for name, value in data.items()])
     return _records(path, data) if isinstance(data, list) else None
 
@@ -150,11 +154,16 @@ class ImageFinder:
         self,
         paths,  # paths of the images below the folder of the set, with / between folders
     ):
-        self.names, self.stems = defaultdict(list), defaultdict(list)
+        self.tails = defaultdict(list)  # name, or end of a path, with and without suffix → paths
         for path in paths:
             name = _key(path.rpartition("/")[2])
-            self.names[name].append(path)
-            self.stems[name.rpartition(".")[0] or name].append(path)
+            for key in {name, name.rpartition(".")[0] or name}:
+                self.tails[key].append(path)
+        for path in [path for path in paths if len(self.tails[_key(path.rpartition("/")[2])]) > 1]:  # the name is not enough
+            parts = _key(path).split("/")
+            for tail in ("/".join(parts[n:]) for n in range(len(parts) - 1)):
+                for key in {tail, tail.rpartition(".")[0] or tail}:
+                    self.tails[key].append(path)
 
     def find(
         self,
@@ -162,19 +171,16 @@ class ImageFinder:
         table: str = "",  # the table's path: images beside it, or in the split of its name, come first
     ) -> str:  # empty if there is none, or if several fit equally well
         "The path of the image that a cell names."
-        value = _key(value.strip().replace("\\", "/"))
-        name = value.rpartition("/")[2]
-        found = self.names.get(name) or self.stems.get(name) or self.stems.get(name.rpartition(".")[0]) or []
-        if len(found) == 1:
-            return found[0]
-        end, folder, split = "/" + value.lstrip("./"), table.rpartition("/")[0] + "/", path_split(table)
-        for fits in (
-            lambda path: ("/" + _key(path)).endswith((end, *(end + path[path.rfind(".") :].lower(),))),
-            lambda path: folder == "/" or path.startswith(folder),
-            lambda path: bool(split) and path_split(path.rpartition("/")[0]) == split,
-        ):
-            found = [path for path in found if fits(path)] or found
-        return found[0] if len(found) == 1 else ""
+        parts = _key(value.strip().replace("\\", "/")).split("/")
+        ends = ["/".join(parts[n:]) for n in range(len(parts))]
+        ends += [parts[-1].rpartition(".")[0]]  # with another suffix
+        found = next((self.tails[end] for end in ends if end in self.tails), [])
+        if len(found) < 2 or len(found) > 100:  # many of one name: a number, in a column that does not name images
+            return found[0] if len(found) == 1 else ""
+        folder, split = table.rpartition("/")[0] + "/", path_split(table)
+        near = [path for path in found if folder == "/" or path.startswith(folder)] or found
+        near = [path for path in near if split and path_split(path.rpartition("/")[0]) == split] or near
+        return near[0] if len(near) == 1 else ""
 
 
 def path_split(
@@ -182,7 +188,9 @@ def path_split(
 ) -> str:  # train, val, test, or empty
     "The split that a path names; its last part counts first."
     for part in reversed(PurePosixPath(path).parts):
-        if split := split_of(part.rpartition(".")[0] if part.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt")) else part):
+        if split := split_of(
+            part.rpartition(".")[0] if part.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt")) else part
+        ):
             return split
     return ""
 
@@ -195,7 +203,9 @@ def _image_column(table: Table, finder: ImageFinder, wanted: str) -> int | None:
         if wanted and wanted != (table.names or table.rows[0])[column]:
             continue
         found = [finder.find(row[column], table.path) for row in sample]
-        exact = sum(_key(row[column]).endswith(_key(path.rpartition("/")[2])) for row, path in zip(sample, found, strict=True) if path)
+        exact = sum(
+            _key(row[column]).endswith(_key(path.rpartition("/")[2])) for row, path in zip(sample, found, strict=True) if path
+        )
         scores[column] = (len(set(found) - {""}), exact, found)
     best = max(scores, key=lambda column: (scores[column][:2], -column), default=None)
     if best is None or scores[best][0] < max(1, 0.2 * (len(sample) - 1)):
@@ -239,8 +249,9 @@ def _candidates(names: list[str], columns: dict[int, list[str]], header: bool) -
         if words & _LABEL_WORDS:
             named.append(column)
             exact += [column] * (words <= _LABEL_WORDS | {"name", "id", "text"})
-        elif 1 < count <= max(len(filled) / 2, min(3, len(filled))) and not any(re.fullmatch(r"-?\d*\.\d*[1-9]\d*", v) for v in filled):
-            possible.append(column)
+        elif 1 < count <= max(len(filled) / 2, min(3, len(filled))):
+            measured = any(re.fullmatch(r"-?\d*\.\d*[1-9]\d*", value) for value in filled)
+            possible += [] if measured else [column]
     if not header and len(texts := [column for column in possible if not all(map(_is_number, columns[column]))]) == 1:
         return texts  # without column names: the only words beside numbers
     return exact or named or possible
@@ -256,7 +267,7 @@ def _label_column(table: Table, names: list[str], columns: dict[int, list[str]],
         found = sorted(found, key=lambda column: all(map(_is_number, columns[column])))[:1]  # names rather than numbers
     if len(found) > 1:
         values = {column: list(dict.fromkeys(columns[column])) for column in found}
-        choices = [("label_column", names[column], f"{len(values[column]):,} values: {', '.join(values[column][:3])}") for column in found]
+        choices = [("label_column", names[i], f"{len(values[i]):,} values: {', '.join(values[i][:3])}") for i in found]
         raise Ambiguous(f"Several columns of {table.path} can be the label.", choices)
     return found[0] if found else None
 
@@ -331,7 +342,9 @@ def _usable_one_hot(table: Table, names: list[str], columns: dict[int, list[str]
     return None if wanted or named else _one_hot(table, names, columns)
 
 
-def _collect(table: Table, names: list[str], pairs: list, columns: dict[int, list[str]], values: list[str], result: Labels) -> None:
+def _collect(
+    table: Table, names: list[str], pairs: list, columns: dict[int, list[str]], values: list[str], result: Labels
+) -> None:
     "Enter labels and splits; `VehicleError` for an image with several labels."
     _check_single(table.path, values)
     several = {}
@@ -355,7 +368,11 @@ def _index_names(texts: dict[str, str], numbers: set[str]) -> tuple[dict[str, st
             continue
         try:
             table = read_table(path, text)
-            rows = [[cell] for cell in json.loads(text)] if path.endswith(".json") and text.lstrip().startswith("[") else table.rows
+            rows = (
+                [[cell] for cell in json.loads(text)]
+                if path.endswith(".json") and text.lstrip().startswith("[")
+                else table.rows
+            )
         except (VehicleError, ValueError, AttributeError):
             continue
         if names := _numbered(rows, numbers):
@@ -370,7 +387,9 @@ def _numbered(rows: list[list], numbers: set[str]) -> dict[str, str]:
     for key in range(width):
         for column in range(width):
             found = {row[key]: row[column] for row in rows if _is_number(row[key])}
-            texts = [value for value in found.values() if value and not _is_number(value) and not re.search(r"\.\w{3,4}$", value)]
+            texts = [
+                value for value in found.values() if value and not _is_number(value) and not re.search(r"\.\w{3,4}$", value)
+            ]
             if key != column and set(found) >= numbers and len(set(texts)) == len(found):
                 return found
     lines = [" ".join(row) for row in rows]
@@ -397,10 +416,14 @@ def find_labels(
         if table and table.rows and (one := _read_labels(table, finder, image_column, label_column)):
             found[path] = one
     labelled = {path: one for path, one in found.items() if one.labels}
-    merged = Labels(unlabelled=sum(one.unlabelled for path, one in found.items()), named=any(one.named for one in labelled.values()))
+    merged = Labels(
+        unlabelled=sum(one.unlabelled for path, one in found.items()), named=any(one.named for one in labelled.values())
+    )
     for path, one in _agreeing(labelled).items():
         merged.labels |= {image: label for image, label in one.labels.items() if image not in merged.labels}
-        merged.splits |= one.splits | {image: path_split(path) for image in one.labels if path_split(path) and image not in one.splits}
+        merged.splits |= one.splits | {
+            image: path_split(path) for image in one.labels if path_split(path) and image not in one.splits
+        }
         merged.tables += one.tables
         merged.missing += one.missing
     numbers = set(merged.labels.values())
@@ -418,6 +441,8 @@ def _agreeing(labelled: dict[str, Labels]) -> dict[str, Labels]:
         for other, two in list(chosen.items()):
             both = [image for image in one.labels if image in two.labels] if other != path else []
             if both and not _same_partition([one.labels[i] for i in both], [two.labels[i] for i in both]):
-                choices = [("labels", name, f"{len(set(labelled[name].labels.values())):,} classes") for name in sorted((path, other))]
+                choices = [
+                    ("labels", name, f"{len(set(labelled[name].labels.values())):,} classes") for name in sorted((path, other))
+                ]
                 raise Ambiguous("Two tables give the same images different labels.", choices)
     return chosen

@@ -104,7 +104,8 @@ def _find_copies(images: dict[str, int]) -> dict[str, str]:
     return copies
 
 
-_UNLABELLED = {"pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "inference", "submission", "submissions"}
+_UNLABELLED = {"pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "inference", "submission",
+    "submissions"}
 
 
 def _find_unlabelled(images: dict[str, int]) -> dict[str, str]:
@@ -243,7 +244,9 @@ def _beside_classes(level: _Folder, splits: dict, strange: list[str], choice: st
     (name,), (split,) = splits, splits.values()
     layout = _class_layout(level, _classes(level, choice), choice)
     if layout and split == "train":
-        layout.notes.append(f"The folder {name} is taken as a class, as the folders beside it ({', '.join(strange[:3])}) are no splits.")
+        layout.notes.append(
+            f"The folder {name} is taken as a class, as the folders beside it ({', '.join(strange[:3])}) are no splits."
+        )
     elif layout:
         folder = level.folders[name]
         layout.folders = {path: where for path, where in layout.folders.items() if path != folder.path}
@@ -257,13 +260,22 @@ def _around_splits(level: _Folder, choice: str) -> Layout | None:
     sets = [name for name, found in named.items()
             if found and any(_classes(level.folders[name].inner().folders[split], choice) for split in found)]  # fmt: skip
     if len(sets) > 1:
-        raise VehicleError(f"There are several sets, each with its own split: {', '.join(sets[:5])}. Name the folder of one of them.")
+        raise VehicleError(
+            f"There are several sets, each with its own split: {', '.join(sets[:5])}. Name the folder of one of them."
+        )
     if sets:
         layout = read_folders(level.folders[sets[0]], choice)
-        layout.skipped |= {folder.path: f"beside the set in {sets[0]}" for name, folder in level.folders.items() if name != sets[0]}
+        layout.skipped |= {
+            folder.path: f"beside the set in {sets[0]}" for name, folder in level.folders.items() if name != sets[0]
+        }
         return layout
     whole = all(found and len(found) == len(level.folders[name].inner().folders) for name, found in named.items())
-    if choice == "innermost" or not whole or len(named) < 2 or len({split for found in named.values() for split in found.values()}) < 2:
+    if (
+        choice == "innermost"
+        or not whole
+        or len(named) < 2
+        or len({split for found in named.values() for split in found.values()}) < 2
+    ):
         return None
     layout = Layout("split folders in class folders")
     for name, found in named.items():
@@ -349,8 +361,8 @@ def _no_labels(images: dict[str, int]) -> VehicleError:
     if folder and not more and not _is_pool(folder) and not split_of(folder):
         return VehicleError(f"There is only one class ({folder}). A classifier needs at least two class folders.")
     return VehicleError(
-        f"There are no class folders and no labels for {len(images):,} images. It needs one folder of images per class, or a table "
-        "(CSV or JSON) of file names and labels."
+        f"There are no class folders and no labels for {len(images):,} images. It needs one folder of images per class, or a "
+        "table (CSV or JSON) of file names and labels."
     )
 
 # %% ../../nbs/1_data/01c_layouts.ipynb #c905f21e
@@ -429,8 +441,8 @@ def _same_folders(layout: Layout, listing: Listing) -> list[str]:
     alike = defaultdict(list)
     for folder, files in content.items():
         alike[frozenset(files)].append(layout.folders[folder][0])
-    return [f"The folders {' and '.join(names)} hold the same files: perhaps not all of them are classes." for names in alike.values()
-            if len(names) > 1]  # fmt: skip
+    twins = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    return [f"The folders {names} hold the same files: perhaps not all of them are classes." for names in twins]
 
 # %% ../../nbs/1_data/01c_layouts.ipynb #e6310e45
 def describe(
@@ -448,9 +460,13 @@ def describe(
     ignored = Counter()
     for path, (name, _, reason) in where.items():
         if not name:
-            folder = next((f for f in [*parents(path), path] if f in layout.skipped), path.rpartition("/")[0] or "the top folder")
+            folder = next(
+                (f for f in [*parents(path), path] if f in layout.skipped), path.rpartition("/")[0] or "the top folder"
+            )
             ignored[folder, reason] += 1
-    lines += [f"Ignored: {count:,} images in {path_text(folder)} ({reason})." for (folder, reason), count in ignored.most_common(8)]
+    lines += [
+        f"Ignored: {count:,} images in {path_text(folder)} ({reason})." for (folder, reason), count in ignored.most_common(8)
+    ]
     if more := ignored.total() - sum(count for _, count in ignored.most_common(8)):
         lines.append(f"Ignored: {more:,} more images.")
     full = {folder for path in listing.images for folder in parents(path)}

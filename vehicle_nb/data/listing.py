@@ -92,7 +92,7 @@ def walk_set(
                 waiting.append(path)
 
 # %% ../../nbs/1_data/01f_listing.ipynb #e1df6d70
-_TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".yaml", ".yml")  # those that most likely hold labels come first
+_TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".yaml", ".yml")  # the most likely to hold labels first
 MAX_TEXTS, MAX_TEXT_BYTES = 64, 300 * 2**20
 
 
@@ -154,7 +154,10 @@ class RawSet:
         if (self.root / SPLITS_FILE).is_file():
             return read_splits(self.root / SPLITS_FILE)
         top = self.top or self.root
-        where = {path_text(path.relative_to(self.root)): self.layout.where(path.relative_to(top).as_posix())[1] for _, path, _ in self.rows}
+        where = {
+            path_text(path.relative_to(self.root)): self.layout.where(path.relative_to(top).as_posix())[1]
+            for _, path, _ in self.rows
+        }
         return {path: split for path, split in where.items() if split}
 
     @cached_property

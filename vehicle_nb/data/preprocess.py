@@ -120,14 +120,18 @@ def make_manifest(
     if given is None:
         rows.loc[used, "split"] = assign_splits(classes, groups, val, test, seed)
     else:
-        rows.loc[used, "split"] = complete_split([given.get(path, "") for path in rows["path"][used]], classes, groups, val, test, seed)
+        rows.loc[used, "split"] = complete_split(
+            [given.get(path, "") for path in rows["path"][used]], classes, groups, val, test, seed
+        )
     return rows.sort_values("path", ignore_index=True)[MANIFEST_COLUMNS]
 
 
 def _restore_copies(rows: pd.DataFrame, given: dict[str, str]) -> list[str]:
-    "The reasons, without those of exact copies that lie in another given split than their original: the split is kept as it is."
+    "The reasons, without those of exact copies whose original lies in another given split: the split is kept as it is."
     kept, reasons = set(), []
-    places = list(zip(rows["sha256"], rows["class"], (given.get(path, "train") for path in rows["path"]), rows["reason"], strict=True))
+    places = list(
+        zip(rows["sha256"], rows["class"], (given.get(path, "train") for path in rows["path"]), rows["reason"], strict=True)
+    )
     kept = {place[:3] for place in places if not place[3]}
     for *place, reason in places:
         if reason.startswith("exact duplicate") and tuple(place) not in kept:
@@ -378,7 +382,9 @@ def preprocess(
     augment: int = 0,  # number of augmented copies of each training image to write
     workers: int = 0,  # number of processes; 0 means one per core
     decisions: str = DECISIONS_FILE,  # CSV of review decisions from the audit; used if it exists
-    layout: Literal["auto", "folders", "innermost", "splits", "table", "names"] = "auto",  # where the labels are, if it is not clear
+    layout: Literal[
+        "auto", "folders", "innermost", "splits", "table", "names"
+    ] = "auto",  # where the labels are, if it is not clear
     labels: str = "",  # the table of labels to read, if there are several
     image_column: str = "",  # its column of file names, if it is not clear
     label_column: str = "",  # its column of labels, if it is not clear
@@ -389,7 +395,12 @@ def preprocess(
     check_dest(output)
     with disk_errors(output):
         recover(output)
-    options = {"layout": layout if layout != "auto" else "", "labels": labels, "image_column": image_column, "label_column": label_column}
+    options = {
+        "layout": layout if layout != "auto" else "",
+        "labels": labels,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
     raw = read_set(raw, not quiet and sys.stdin.isatty() and sys.stdout.isatty(), **options)
     _check_arguments(raw, output, size, val, test, augment, split)
     if raw.listing and not quiet:

@@ -110,7 +110,9 @@ def _check_raw(path: Path) -> None:
         what = "is not a folder" if path.exists() else "does not exist"
         raise VehicleError(f"{path} {what}. Get images with: vehicle_data --demo (or --kaggle, or --from YOUR_FOLDER)")
     if unfinished_swaps(path):
-        raise VehicleError(f"{path} was being replaced when a run was killed. Run the same vehicle_data command again: it repairs {path}.")
+        raise VehicleError(
+            f"{path} was being replaced when a run was killed. Run the same vehicle_data command again: it repairs {path}."
+        )
 
 
 def _made_set(path: Path) -> RawSet | None:
@@ -147,7 +149,9 @@ def _check_names(found: RawSet) -> None:
                 raise VehicleError(f"The locale cannot represent the folder name {path_text(name)} in {found.root}. {how}.")
             raise VehicleError(f"The folder name {path_text(name)} in {found.root} is not valid UTF-8. Rename the folder.")
         if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
-            raise VehicleError(f"The folder name {name!r} in {found.root} contains a control character, such as a tab. Rename the folder.")
+            raise VehicleError(
+                f"The folder name {name!r} in {found.root} contains a control character, such as a tab. Rename the folder."
+            )
 
 # %% ../../nbs/1_data/01_sources.ipynb #c23f710f
 def list_files(
@@ -216,7 +220,9 @@ def _take(found: RawSet, output: Path, meter: CopyMeter, move: bool, quiet: bool
     top, splits = found.top or found.root, {}
     for name, path, reason in progress(found.rows, "copying", unit=" files", disable=quiet):
         if reason and path.is_dir() and not path.is_symlink() and not os.access(path, os.R_OK):
-            raise VehicleError(f"No permission to read the folder {path}: change its permissions, or all its images would be missing.")
+            raise VehicleError(
+                f"No permission to read the folder {path}: change its permissions, or all its images would be missing."
+            )
         if reason or not os.access(path, os.R_OK):
             meter.skipped += 1
             continue
@@ -304,7 +310,9 @@ def _already_there(output: Path, source: dict, force: bool) -> bool:
         return True
     check_replace(output, ours)
     if not force:
-        raise VehicleError(f"{output} holds another set made by vehicle_data. Replace it with --force, or choose another --output.")
+        raise VehicleError(
+            f"{output} holds another set made by vehicle_data. Replace it with --force, or choose another --output."
+        )
     return False
 
 # %% ../../nbs/1_data/01_sources.ipynb #7f971e30
@@ -420,7 +428,9 @@ def get_data(
     seed: int = 42,  # demo set: random seed
     max_gb: float = 20.0,  # size limit of the set in GB
     add: bool = False,  # add the images that are new to those in output, instead of replacing them
-    layout: Literal["auto", "folders", "innermost", "splits", "table", "names"] = "auto",  # where the labels are, if it is not clear
+    layout: Literal[
+        "auto", "folders", "innermost", "splits", "table", "names"
+    ] = "auto",  # where the labels are, if it is not clear
     labels: str = "",  # the table of labels to read, if there are several
     image_column: str = "",  # its column of file names, if it is not clear
     label_column: str = "",  # its column of labels, if it is not clear
@@ -437,7 +447,12 @@ def get_data(
     _check_places(from_path, output, max_gb)
     if add and force:
         raise VehicleError("--add and --force exclude each other: --add keeps what is there, --force replaces it.")
-    how = {"layout": layout if layout != "auto" else "", "labels": labels, "image_column": image_column, "label_column": label_column}
+    how = {
+        "layout": layout if layout != "auto" else "",
+        "labels": labels,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
     options = {"demo": {"per_class": per_class, "seed": seed}, "kaggle": {"handle": handle}}
     options["from"] = {"path": os.path.realpath(from_path or "")}
     options = options[chosen[0]] | ({} if demo else {name: value for name, value in how.items() if value})

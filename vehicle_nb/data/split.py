@@ -9,6 +9,7 @@ __all__ = ['SPLITS', 'split_groups', 'assign_splits', 'name_words', 'split_of', 
 import hashlib
 import re
 from collections import Counter, defaultdict
+from functools import cache
 
 # %% ../../nbs/1_data/03a_split.ipynb #539a09b1
 SPLITS = ("train", "val", "test")
@@ -91,18 +92,20 @@ def assign_splits(
     return [where[group] for group in groups]
 
 # %% ../../nbs/1_data/03a_split.ipynb #given-2
-_SPLIT_WORDS = {"train": "train", "training": "train", "trainval": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
-_NEUTRAL_WORDS = {"set", "data", "dataset", "image", "images", "img", "imgs", "folder", "split", "files", "list", "labels", "label",
-    "annotations", "metadata", "info", "classes", "csv", "public", "private"}
+_SPLIT_WORDS = {"train": "train", "training": "train", "trainval": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
+_NEUTRAL_WORDS = {"set", "data", "dataset", "image", "images", "img", "imgs", "folder", "split", "files", "list", "labels",
+    "label", "annotations", "metadata", "info", "classes", "csv", "public", "private"}
 
 
+@cache
 def name_words(
     name: str,  # of a folder, a file or a column
-) -> list[str]:  # lower case
+) -> tuple[str, ...]:  # lower case
     "The words of a name: train_set, TrainSet and TRAIN-set have two."
     found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+", name)
-    return [part for word in found for part in re.sub(r"^(train|val|valid|test)(set|data|images)$", r"\1 \2", word.lower()).split()]
+    parted = (re.sub(r"^(train|val|valid|test)(set|data|images)$", r"\1 \2", word.lower()) for word in found)
+    return tuple(" ".join(parted).split())
 
 
 def split_of(
@@ -120,7 +123,8 @@ def split_pattern(
     "The split that a name says beside something else, and the rest of the name."
     words = name_words(name)
     found = [word for word in words if word in _SPLIT_WORDS]
-    return (" ".join("*" if word in _SPLIT_WORDS else word for word in words), _SPLIT_WORDS[found[0]]) if len(found) == 1 else None
+    pattern = " ".join("*" if word in _SPLIT_WORDS else word for word in words)
+    return (pattern, _SPLIT_WORDS[found[0]]) if len(found) == 1 else None
 
 # %% ../../nbs/1_data/03a_split.ipynb #given-5
 def complete_split(

@@ -54,8 +54,8 @@ def multi_label(
     )
 
 # %% ../../nbs/1_data/01e_unsupported.ipynb #baef1250
-_MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "trimap", "trimaps", "gt", "groundtruth", "annotation", "annotations",
-    "label", "labels"}
+_MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "trimap", "trimaps", "gt", "groundtruth", "annotation",
+    "annotations", "label", "labels"}
 _MASK_END = re.compile(r"[_-](mask|masks|seg|segmentation|gt|label)(_?\d+)?$", re.IGNORECASE)
 
 
@@ -84,9 +84,10 @@ def find_masks(
 
 # %% ../../nbs/1_data/01e_unsupported.ipynb #240b4cbd
 _STORES = {
-    "parquet": "Parquet", "arrow": "Arrow", "feather": "Arrow", "tfrecord": "TFRecord", "tfrecords": "TFRecord", "tfrec": "TFRecord",
-    "mdb": "LMDB", "h5": "HDF5", "hdf5": "HDF5", "npz": "NumPy (NPZ)", "npy": "NumPy", "pkl": "pickle", "pickle": "pickle", "mat": "MATLAB",
-    "rec": "RecordIO", "idx3-ubyte": "IDX (MNIST)", "beton": "FFCV", "mp4": "video", "avi": "video", "mov": "video",
+    "parquet": "Parquet", "arrow": "Arrow", "feather": "Arrow", "tfrecord": "TFRecord", "tfrecords": "TFRecord",
+    "tfrec": "TFRecord", "mdb": "LMDB", "h5": "HDF5", "hdf5": "HDF5", "npz": "NumPy (NPZ)", "npy": "NumPy", "pkl": "pickle",
+    "pickle": "pickle", "mat": "MATLAB", "rec": "RecordIO", "idx3-ubyte": "IDX (MNIST)", "beton": "FFCV", "mp4": "video",
+    "avi": "video", "mov": "video",
 }  # fmt: skip
 _ARCHIVES = re.compile(r"\.(zip|tar|tgz|gz|bz2|xz|7z|rar|zst)$", re.IGNORECASE)
 
@@ -110,14 +111,16 @@ def refuse_stores(
     if stores:
         kind, path = next(iter(stores.items()))
         how = "extract its frames" if kind == "video" else "save each image"
-        raise VehicleError(f"{path} is {kind}, which holds no image files. With the library that reads it, {how} as CLASS/NAME.png, "
-                           "then: vehicle_data --from FOLDER")  # fmt: skip
+        what = f"{path} is {kind}, which holds no image files. With the library that reads it, {how} as CLASS/NAME.png"
+        raise VehicleError(f"{what}, then: vehicle_data --from FOLDER")
     pixels = [path for path, text in listing.texts.items() if re.search(r"pixel", text[:2000], re.IGNORECASE)]
     if pixels:
         what = f"{pixels[0]} holds pixels as numbers, not image files"
         raise VehicleError(f"{what}. Save each row as CLASS/NAME.png, then: vehicle_data --from FOLDER")
     if inner := sorted(path for path in listing.others if _ARCHIVES.search(path)):
-        raise VehicleError(f"There are no images, only archives ({', '.join(inner[:5])}). Unpack them, then: vehicle_data --from FOLDER")
+        raise VehicleError(
+            f"There are no images, only archives ({', '.join(inner[:5])}). Unpack them, then: vehicle_data --from FOLDER"
+        )
 
 
 def refuse_annotations(
@@ -129,7 +132,11 @@ def refuse_annotations(
     stems = {PurePosixPath(path).stem for path in images}
     paired = Counter(PurePosixPath(path).suffix.lower() for path in listing.others if PurePosixPath(path).stem in stems)
     yaml = [path for path in listing.others if path.lower().endswith(("data.yaml", "dataset.yaml", "data.yml"))]
-    beside = {path: text for path, text in listing.texts.items() if path.lower().endswith(".txt") and PurePosixPath(path).stem in stems}
+    beside = {
+        path: text
+        for path, text in listing.texts.items()
+        if path.lower().endswith(".txt") and PurePosixPath(path).stem in stems
+    }
     boxes = [path for path, text in beside.items() if re.match(r"\d+( +-?\d*\.?\d+){4,}\s*(\n|$)", text)]
     if boxes or (yaml and paired[".txt"]):
         raise not_images(f"{(boxes or yaml)[0]} shows YOLO labels: boxes of objects")
