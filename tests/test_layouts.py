@@ -113,8 +113,9 @@ UNDERSTOOD = {
     "test beside classes": (listing(classes() | some("test", "x")), {}, FOUR_EACH, {}, "Ignored: 4 images in test (no labels"),
     "train_station": (listing(classes("", ("airport", "train_station", "test track"))), {},
                       {"airport": 4, "train_station": 4, "test track": 4}, {}, "class folders"),
-    "numbers in class folders": (listing(some("open/s1") | some("open/s2", first=9) | some("shut/s1", "dog") | some("shut/s2", "dog", first=9)),
-                                 {}, {"open": 8, "shut": 8}, {}, "class folders"),
+    "numbers in class folders": (listing(some("open/s1") | some("open/s2", first=9) |
+                                         some("shut/s1", "dog") | some("shut/s2", "dog", first=9)), {},
+                                 {"open": 8, "shut": 8}, {}, "class folders"),
     "groups, the outer": (listing(classes("land", ("bus", "car")) | classes("water", ("boat", "ship"))), {"layout": "folders"},
                           {"land": 8, "water": 8}, {}, ""),
     "groups, the inner": (listing(classes("land", ("bus", "car")) | classes("water", ("boat", "ship"))), {"layout": "innermost"},
@@ -155,44 +156,46 @@ UNDERSTOOD = {
         json.dumps({"file_name": n, "label": k}) + "\n" for n, k in ROWS)}), {}, FOUR_EACH, {}, "metadata.jsonl"),
     "COCO, image labels": (listing(FLAT, {"annotations.json": coco()}), {}, FOUR_EACH, {}, "annotations.json"),
     "JSON, name to label": (listing(FLAT, {"l.json": json.dumps(dict(ROWS))}), {}, FOUR_EACH, {}, "l.json"),
-    "JSON, label to names": (listing(FLAT, {"l.json": json.dumps({k: [n for n, l in ROWS if l == k] for k in ("cat", "dog")})}), {},
-                             FOUR_EACH, {}, "l.json"),
+    "JSON, label to names": (listing(FLAT, {"l.json": json.dumps({k: [n for n, label in ROWS if label == k] for k in ("cat", "dog")})}),
+                             {}, FOUR_EACH, {}, "l.json"),
     "JSON, records": (listing(FLAT, {"l.json": json.dumps([{"image": n, "label": k} for n, k in ROWS])}), {}, FOUR_EACH, {}, "l.json"),
     "JSON, pairs": (listing(FLAT, {"dataset.json": json.dumps({"labels": [[n, k] for n, k in ROWS]})}), {}, FOUR_EACH, {}, "dataset.json"),
     "folders of any images": (listing(some("images_1", "a") | some("images_2", "b"), {"l.csv": table(ROWS)}), {}, FOUR_EACH, {}, "table"),
     "a table that agrees with the folders": (listing(classes(), {"l.csv": table([(p, p.split("/")[0]) for p in classes()])}), {},
                                              FOUR_EACH, {}, "class folders"),
-    "a table for the test side": (listing(GTSRB, {"Train.csv": table([(p, p.split("/")[1]) for p in GTSRB if p[:3] == "Tra"], "Path,ClassId"),
+    "a table for the test side": (listing(GTSRB, {"Train.csv": table([(p, p.split("/")[1]) for p in GTSRB if p[:3] == "Tra"],
+                                                                     "Path,ClassId"),
                                                   "Test.csv": table([(f"Test/x{i}.jpg", i % 2) for i in range(4)], "Path,ClassId")}), {},
                                   {"0": 6, "1": 6}, {"train": 8, "test": 4}, "4 images have their label from"),
     "file names, said": (listing(some("train", "cat.") | some("train", "dog.")), {"layout": "names"}, FOUR_EACH, {}, "file names"),
     "the column, said": (listing(FLAT, {"l.csv": table([(n, k, i % 2) for i, (n, k) in enumerate(ROWS)], "image,species,class")}),
                          {"label_column": "species"}, FOUR_EACH, {}, "column species"),
-    "twice, beside each other": (listing(classes("set/a") | {path.replace("set", "old", 1): size for path, size in classes("set/a").items()}),
-                                 {}, FOUR_EACH, {}, "the same files as in old"),
+    "twice, beside each other": (listing(classes("set/a") | classes("old/a")), {}, FOUR_EACH, {}, "the same files as in old"),
     "New Plant Diseases": (
         listing({f"{top}/{path}": size for top in ("New(Augmented)/New(Augmented)", "new(augmented)/New(Augmented)")
                  for path, size in (classes("train") | classes("valid", first=9)).items()} | some("test/test", "AppleScab")), {},
         EIGHT_EACH, {"train": 8, "val": 8}, "the same files as in New(Augmented)"),
     "groups in splits, the outer": (
-        listing({f"{split}/{path}": size for k, split in enumerate(("train", "test"))
-                 for path, size in (classes("land", ("bus", "car"), first=9 * k) | classes("water", ("boat", "ship"), first=9 * k)).items()}),
+        listing({path: size for k, split in enumerate(("train", "test")) for path, size in (
+            classes(f"{split}/land", ("bus", "car"), first=9 * k) | classes(f"{split}/water", ("boat", "ship"), first=9 * k)).items()}),
         {"layout": "folders"}, {"land": 16, "water": 16}, {"train": 16, "test": 16}, ""),
     "HAM10000": (listing(some("HAM10000_images_part_1", "ISIC_00") | some("HAM10000_images_part_2", "ISIC_01"),
-                         {"HAM10000_metadata.csv": table([(f"l{i}", f"ISIC_0{i // 4}{i % 4}", ("cat", "dog")[i % 2], ("x", "y")[i // 4])
-                                                          for i in range(8)], "lesion_id,image_id,dx,dx_type")}), {}, FOUR_EACH, {}, "column dx"),
+                         {"HAM10000_metadata.csv": table([(f"l{i}", f"ISIC_0{i // 4}{i % 4}", ("cat", "dog")[i % 2], "xy"[i // 4])
+                                                          for i in range(8)], "lesion_id,image_id,dx,dx_type")}),
+                 {}, FOUR_EACH, {}, "column dx"),
     "tiny-imagenet": (
-        listing({f"train/{c}/images/{c}_{i}.JPEG": i for c in ("n01", "n02") for i in range(4)} | {f"val/images/v{i}.JPEG": i for i in range(4)},
+        listing({f"train/{c}/images/{c}_{i}.JPEG": i for c in ("n01", "n02") for i in range(4)} |
+                {f"val/images/v{i}.JPEG": i for i in range(4)},
                 {"val/val_annotations.txt": "".join(f"v{i}.JPEG\tn0{1 + i % 2}\t0\t{i // 2}\t62\t6{i % 2}\n" for i in range(4))}), {},
         {"n01": 6, "n02": 6}, {"train": 8, "val": 4}, "4 images have their label"),
     "Cassava": (listing(some("train_images", "a") | some("train_images", "b") | some("test_images", "x", 1),
                         {"train.csv": table([(n, int(k == "dog")) for n, k in ROWS], "image_id,label"),
                          "label_num_to_disease_map.json": '{"0": "cat", "1": "dog"}'}), {}, FOUR_EACH, {}, "label_num_to_disease_map"),
     "public and private test": (listing(FLAT, {"l.csv": table(
-        [(n, k, ("Training", "PublicTest", "PrivateTest", "Training")[i % 4]) for i, (n, k) in enumerate(ROWS)], "image,emotion,Usage")}), {},
-        FOUR_EACH, {"train": 4, "test": 4}, ""),
-    "accents of a Mac": (listing({"images/e\u0301te\u0301.jpg": 1, "images/hiver.jpg": 2}, {"l.csv": "n,label\nété.jpg,a\nhiver.jpg,b\n"}), {},
-                         {"a": 1, "b": 1}, {}, ""),
+        [(n, k, ("Training", "PublicTest", "PrivateTest", "Training")[i % 4]) for i, (n, k) in enumerate(ROWS)], "image,emotion,Usage")}),
+        {}, FOUR_EACH, {"train": 4, "test": 4}, ""),
+    "accents of a Mac": (listing({"images/e\u0301te\u0301.jpg": 1, "images/hiver.jpg": 2}, {"l.csv": "n,label\nété.jpg,a\nhiver.jpg,b\n"}),
+                         {}, {"a": 1, "b": 1}, {}, ""),
 }  # fmt: skip
 
 
@@ -225,7 +228,8 @@ REFUSED = {
                                                               "Image Index,Finding Labels")}), "multi-label", "one label an image"),
     "nothing": (listing({}), "no images", "one folder of images per class"),
     "YOLO": (listing(FLAT, {**YOLO, "data.yaml": "nc: 2"}), "YOLO", "for classification"),
-    "YOLO in splits": (listing(some("train/images", "a") | some("valid/images", "b"), {"train/labels/a0.txt": "1 .5 .5 .1 .1", "data.yaml": ""}),
+    "YOLO in splits": (listing(some("train/images", "a") | some("valid/images", "b"),
+                               {"train/labels/a0.txt": "1 .5 .5 .1 .1", "data.yaml": ""}),
                        "YOLO", "for classification"),
     "Pascal VOC": (listing(FLAT, others=[f"Annotations/{n[:-4]}.xml" for n, _ in ROWS]), "Pascal VOC", "for classification"),
     "LabelMe": (listing(FLAT, {f"images/{n[:-4]}.json": '{"shapes": []}' for n, _ in ROWS}), "LabelMe", "for classification"),
@@ -264,7 +268,8 @@ UNCLEAR = {
     "groups": (listing(classes("land", ("bus", "car")) | classes("water", ("boat", "ship"))), "--layout folders", "--layout innermost"),
     "depths": (listing(classes("", ("bus",)) | classes("two_wheels", ("bike", "moto"))), "--layout folders", "--layout innermost"),
     "file names": (listing(some("train", "cat.") | some("train", "dog.")), "--layout names"),
-    "dogs against cats": (listing(some("train", "cat.") | some("train", "dog.") | {f"test1/{i}.jpg": i for i in range(9)}), "--layout names"),
+    "dogs against cats": (listing(some("train", "cat.") | some("train", "dog.") | {f"test1/{i}.jpg": i for i in range(9)}),
+                          "--layout names"),
     "file names, no folder": (listing(some("", "cat_", 8) | some("", "dog_", 8)), "--layout names"),
     "two label columns": (listing(FLAT, {"l.csv": table([(n, k, i % 2) for i, (n, k) in enumerate(ROWS)], "image,species,class")}),
                           "--label_column species", "--label_column class"),
@@ -298,11 +303,11 @@ def test_a_random_order_of_the_listing_changes_nothing():
 
 
 def test_large_sets_are_understood_in_seconds():
-    images = {f"set/{split}/{c}/{i}.jpg": i for split in ("train", "test") for c in range(100) for i in range(100)}
+    images = {f"set/{split}/{c}/{i}.jpg": i for split in ("train", "test") for c in range(50) for i in range(100)}
     rows = table([(path.removeprefix("set/"), path.split("/")[2]) for path in images])
     start = time.process_time()
     layout = recognize(listing(images, {"set/labels.csv": rows}))
-    assert time.process_time() - start < 6 and layout.name == "class folders in split folders"  # measured: 0.6
+    assert time.process_time() - start < 6 and layout.name == "class folders in split folders"  # 10,000 images: 0.5
 
 
 # -- on the disk
@@ -354,7 +359,7 @@ def test_a_table_that_lies_elsewhere(tmp_path):
     with pytest.raises(VehicleError, match="no class folders"):
         get_data(**options)
     assert raw_tree(get_data(**options, labels=str(tmp_path / "mine.csv"))) == {f"{'ab'[i % 2]}/{i}.jpg" for i in range(4)}
-    with pytest.raises(VehicleError, match="no table nothing.csv"):
+    with pytest.raises(VehicleError, match=r"no table nothing\.csv"):
         get_data(**options, force=True, labels="nothing.csv")
 
 
@@ -472,7 +477,6 @@ def test_a_split_that_is_whole_is_kept_to_the_file(tmp_path):
     source = save(tmp_path / "set", [*names("train", 5), *names("valid", 3), *names("test", 2)])
     kept = preprocess(str(source), str(tmp_path / "kept"), size=32, split="keep", workers=1, quiet=True)
     rows = pd.read_csv(kept / "manifest.csv", keep_default_na=False)
-    assert {"valid": "val"}.get(rows["path"][0].split("/")[0], rows["path"][0].split("/")[0]) == rows["split"][0]
     assert all(split == path.split("/")[0].replace("valid", "val") for path, split in zip(rows["path"], rows["split"], strict=True))
     plain = save(tmp_path / "plain", names("", 4))
     with pytest.raises(VehicleError, match="came without a split"):
@@ -482,7 +486,8 @@ def test_a_split_that_is_whole_is_kept_to_the_file(tmp_path):
 def test_a_folder_of_any_layout_is_preprocessed_as_it_lies(tmp_path):
     source = save(tmp_path / "set", [f"images/{i}.jpg" for i in range(12)])
     (source / "labels.csv").write_text("image,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(11)))
-    rows = pd.read_csv(preprocess(str(source), str(tmp_path / "out"), size=32, workers=1, quiet=True) / "manifest.csv", keep_default_na=False)
+    processed = preprocess(str(source), str(tmp_path / "out"), size=32, workers=1, quiet=True)
+    rows = pd.read_csv(processed / "manifest.csv", keep_default_na=False)
     assert Counter(rows["class"]) == {"a": 6, "b": 5, "": 2} and (rows["split"] != "").sum() == 11
     reasons = dict(zip(rows["path"], rows["reason"], strict=True))
     assert reasons["images/11.jpg"] == "no label in the table" == reasons["labels.csv"]
@@ -492,7 +497,7 @@ def test_a_folder_of_any_layout_is_preprocessed_as_it_lies(tmp_path):
 
 
 def twin(path: Path) -> Path:
-    "An archive like the Kaggle vehicle set, of drawn images: uneven classes, UUID names, three suffixes, clip-art, broken files, look-alikes."
+    "An archive like the Kaggle vehicle set, drawn: uneven classes, UUID names, three suffixes, clip-art, broken files, look-alikes."
     with zipfile.ZipFile(path, "w") as archive:
         for number, label in enumerate(DEMO_CLASSES):
             rng = random.Random(number)
@@ -517,16 +522,15 @@ def test_a_twin_of_the_kaggle_set_goes_from_archive_to_page(tmp_path):
     raw = get_data(from_path=str(twin(tmp_path / "archive.zip")), output=str(tmp_path / "raw"), quiet=True)
     assert list(class_folders(raw)) == DEMO_CLASSES and len(list_images(raw)) == sum(5 + i % 5 for i in range(20)) + 5 + 4
     page = explore(str(raw), str(tmp_path / "audit"), workers=1, quiet=True)
-    assert "cut off" in page.read_text(encoding="utf-8") or "not an image" in page.read_text(encoding="utf-8")
-    processed = preprocess(str(raw), str(tmp_path / "processed"), size=32, workers=1, decisions=str(tmp_path / "audit/decisions.csv")
-                           if (tmp_path / "audit/decisions.csv").exists() else "data/audit/decisions.csv", quiet=True)  # fmt: skip
+    assert "not an image" in page.read_text(encoding="utf-8")
+    processed = preprocess(str(raw), str(tmp_path / "processed"), size=32, workers=1, quiet=True)
     rows = pd.read_csv(processed / "manifest.csv", keep_default_na=False)
     assert sum(reason.startswith(("not an image", "cut off")) for reason in rows["reason"]) == 4
     used = rows[rows["split"] != ""]
     assert sorted(set(used["class"])) == DEMO_CLASSES and (used.groupby("group")["split"].nunique() == 1).all()
     assert len(set(used["group"])) < len(used), "look-alikes are in one group"
-    call = [sys.executable, "-m", "vehicle_nb.train", "--data", processed, "--output", tmp_path / "models", "--run_name", "run", "--epochs", 1,
-            "--input_size", 32, "--batch_size", 32, "--num_threads", 1, "--quiet"]  # fmt: skip
+    call = [sys.executable, "-m", "vehicle_nb.train", "--data", processed, "--output", tmp_path / "models", "--run_name", "run",
+            "--epochs", 1, "--input_size", 32, "--batch_size", 32, "--num_threads", 1, "--quiet"]  # fmt: skip
     done = subprocess.run(list(map(str, call)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     report = evaluate(tmp_path / "models/run", processed, output=tmp_path / "report", quiet=True)
