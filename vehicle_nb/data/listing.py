@@ -93,7 +93,7 @@ def walk_set(
 
 # %% ../../nbs/1_data/01f_listing.ipynb #e1df6d70
 _TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".yaml", ".yml")  # the most likely to hold labels first
-MAX_TEXTS, MAX_TEXT_BYTES = 64, 300 * 2**20
+MAX_TEXTS, MAX_TEXT_BYTES = 64, 128 * 2**20
 
 
 def read_text(

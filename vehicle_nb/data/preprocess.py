@@ -13,7 +13,6 @@ import os
 import random
 import shlex
 import shutil
-import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ from vehicle_nb.files import (
 )
 from .layouts import describe
 from .listing import RawSet
-from .sources import disk_errors, list_images, read_set
+from .sources import at_terminal, disk_errors, list_images, read_set
 from .images import read_image
 from ..parallel import parallel_map
 from .split import SPLITS, assign_splits, complete_split, count_leaks
@@ -401,7 +400,7 @@ def preprocess(
         "image_column": image_column,
         "label_column": label_column,
     }
-    raw = read_set(raw, not quiet and sys.stdin.isatty() and sys.stdout.isatty(), **options)
+    raw = read_set(raw, not quiet and at_terminal(), **options)
     _check_arguments(raw, output, size, val, test, augment, split)
     if raw.listing and not quiet:
         print("\n".join(describe(raw.layout, raw.listing)), flush=True)
