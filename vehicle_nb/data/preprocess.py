@@ -381,9 +381,7 @@ def preprocess(
     augment: int = 0,  # number of augmented copies of each training image to write
     workers: int = 0,  # number of processes; 0 means one per core
     decisions: str = DECISIONS_FILE,  # CSV of review decisions from the audit; used if it exists
-    layout: Literal[
-        "auto", "folders", "innermost", "splits", "table", "names"
-    ] = "auto",  # where the labels are, if it is not clear
+    layout: Literal["auto", "folders", "innermost", "splits", "table", "names"] = "auto",  # where the labels are; auto: find out
     labels: str = "",  # the table of labels to read, if there are several
     image_column: str = "",  # its column of file names, if it is not clear
     label_column: str = "",  # its column of labels, if it is not clear

@@ -440,9 +440,7 @@ def get_data(
     seed: int = 42,  # demo set: random seed
     max_gb: float = 20.0,  # size limit of the set in GB
     add: bool = False,  # add the images that are new to those in output, instead of replacing them
-    layout: Literal[
-        "auto", "folders", "innermost", "splits", "table", "names"
-    ] = "auto",  # where the labels are, if it is not clear
+    layout: Literal["auto", "folders", "innermost", "splits", "table", "names"] = "auto",  # where the labels are; auto: find out
     labels: str = "",  # the table of labels to read, if there are several
     image_column: str = "",  # its column of file names, if it is not clear
     label_column: str = "",  # its column of labels, if it is not clear
