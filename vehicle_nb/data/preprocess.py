@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GREY', 'JPEG_OPTIONS', 'MIN_SIDE', 'MAX_ASPECT', 'MANIFEST_COLUMNS', 'letterbox', 'save_image', 'augment_image',
-           'make_manifest', 'preprocess']
+           'make_manifest', 'given_split', 'preprocess']
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ddafac73
 import hashlib
@@ -16,13 +16,14 @@ import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from PIL import Image
 
 from .audit import DECISIONS_FILE, audit, read_decisions, stale_decisions, summarize_notes
 from .. import commands
-from ..core import VehicleError, in_notebook, path_text
+from ..core import VehicleError, in_notebook, path_text, percent
 from vehicle_nb.files import (
     atomic_write,
     check_dest,
@@ -34,10 +35,12 @@ from vehicle_nb.files import (
     work_dir,
     write_json,
 )
-from .sources import class_folders, disk_errors, list_files, list_images, raw_root
+from .layouts import describe
+from .listing import RawSet
+from .sources import at_terminal, disk_errors, list_images, read_set
 from .images import read_image
 from ..parallel import parallel_map
-from .split import SPLITS, assign_splits
+from .split import SPLITS, assign_splits, complete_split, count_leaks
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ea84e11a
 GREY = (128, 128, 128)  # becomes (nearly) 0 when black is -1 and white is 1
@@ -101,6 +104,7 @@ def make_manifest(
     val: float = 0.15,  # fraction for validation, 0 to 1
     test: float = 0.15,  # fraction for the test, 0 to 1
     seed: int = 42,  # random seed of the split
+    given: dict[str, str] | None = None,  # path → the split that the set came with, to be kept; None: a new split
 ) -> pd.DataFrame:
     "One row per raw file: its split, or the reason why it is set aside."
     rows = table.copy()
@@ -108,9 +112,45 @@ def make_manifest(
     rows["reason"] = rows["reason"].where(rows["reason"] != "", odd)
     rows["path"] = [path_text(path) for path in rows["path"]]
     rows["id"], rows["split"], rows["source"] = rows["sha256"].str[:16], "", ""
+    if given is not None:
+        rows["reason"] = _restore_copies(rows, given)
     used = rows["reason"] == ""
-    rows.loc[used, "split"] = assign_splits(list(rows["class"][used]), list(rows["group"][used]), val, test, seed)
+    classes, groups = list(rows["class"][used]), list(rows["group"][used])
+    if given is None:
+        rows.loc[used, "split"] = assign_splits(classes, groups, val, test, seed)
+    else:
+        rows.loc[used, "split"] = complete_split(
+            [given.get(path, "") for path in rows["path"][used]], classes, groups, val, test, seed
+        )
     return rows.sort_values("path", ignore_index=True)[MANIFEST_COLUMNS]
+
+
+def _restore_copies(rows: pd.DataFrame, given: dict[str, str]) -> list[str]:
+    "The reasons, without those of exact copies whose original lies in another given split: the split is kept as it is."
+    kept, reasons = set(), []
+    places = list(
+        zip(rows["sha256"], rows["class"], (given.get(path, "train") for path in rows["path"]), rows["reason"], strict=True)
+    )
+    kept = {place[:3] for place in places if not place[3]}
+    for *place, reason in places:
+        if reason.startswith("exact duplicate") and tuple(place) not in kept:
+            kept.add(tuple(place))
+            reason = ""
+        reasons.append(reason)
+    return reasons
+
+
+def given_split(
+    rows: pd.DataFrame,  # a manifest, or the audit's table
+    given: dict[str, str],  # path → the split that the set came with
+    kept: bool,  # is it used?
+) -> dict:
+    "What `config.json` says about a split that the set came with: its sizes and its leaks."
+    rows = rows.assign(reason=_restore_copies(rows, given), given=[given.get(path, "") for path in rows["path"]])
+    rows = rows[(rows["reason"] == "") & (rows["given"] != "")]
+    counts = Counter(rows["given"])
+    leaks = count_leaks(list(rows["given"]), list(rows["group"]))
+    return {"kept": kept, "images": {split: counts[split] for split in SPLITS}, "leaks": leaks}
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #9c07df6b
 def _keep(
@@ -191,24 +231,23 @@ def _config(manifest: pd.DataFrame, classes: list[str], settings: dict) -> dict:
     }
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #9dd77061
-def _restore(manifest: pd.DataFrame, raw: Path, work: Path, settings: dict, workers: int | None) -> None:
+def _restore(manifest: pd.DataFrame, raw: RawSet, work: Path, settings: dict, workers: int | None) -> None:
     "Decode again the images that are missing in the work folder (something may have deleted them)."
     have = {entry.name for entry in os.scandir(work / "images")}
     used = manifest[manifest["split"] != ""]
     missing = {row.path: row.sha256 for row in used.itertuples() if f"{row.sha256}.jpg" not in have}
     if missing:
-        root = raw_root(raw)
-        paths = {path_text(path.relative_to(root)): path for _, path, _ in list_files(raw)}
+        paths = {path_text(path.relative_to(raw.root)): path for _, path, _ in raw.rows}
         func = partial(_decode_and_keep, folder=work / "images", size=settings["size"])
         for _ in parallel_map(func, [(sha256, paths[name]) for name, sha256 in missing.items()], workers, quiet=True):
             pass
 
 
 def _build(
-    manifest: pd.DataFrame, raw: Path, work: Path, settings: dict, workers: int | None, quiet: bool
+    manifest: pd.DataFrame, raw: RawSet, work: Path, settings: dict, given: dict, workers: int | None, quiet: bool
 ) -> dict:
     "Make the new set in the work folder; returns the content of its `config.json`."
-    classes = list(class_folders(raw))
+    classes = list(raw.classes)
     _restore(manifest, raw, work, settings, workers)
     train = _place(manifest, work, classes)
     if settings["augment"]:
@@ -218,18 +257,18 @@ def _build(
         manifest = _with_copies(manifest, settings["augment"])
     with atomic_write(work / "new" / "manifest.csv", "w") as file:
         manifest.to_csv(file, index=False, lineterminator="\n")
-    config = _config(manifest, classes, settings)
+    config = _config(manifest, classes, settings) | ({"given_split": given} if given else {})
     write_json(work / "new" / "config.json", config)
     return config
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #f88a4598
-def _check_classes(table: pd.DataFrame, classes: list[str], raw: Path) -> None:
+def _check_classes(table: pd.DataFrame, raw: RawSet) -> None:
     "`VehicleError` if a class has no usable image."
-    for name in classes:
+    for name in raw.classes:
         mine = table[table["class"] == name]
         if not (mine["reason"] == "").any():
             why = f"all {len(mine)} files were set aside; for example {mine['path'].iloc[0]}: {mine['reason'].iloc[0]}"
-            raise VehicleError(_no_image(name, raw, why))
+            raise VehicleError(_no_image(name, raw.root, why))
 
 
 def _check_splits(manifest: pd.DataFrame) -> None:
@@ -263,7 +302,7 @@ def _own_files(output: Path) -> set[str]:
     return {"config.json", "manifest.csv", *images, *(f".cache/{path.name}" for path in cache)}
 
 
-def _check_arguments(raw: Path, output: Path, size: int, val: float, test: float, augment: int) -> None:
+def _check_arguments(raw: RawSet, output: Path, size: int, val: float, test: float, augment: int, split: str) -> None:
     "`VehicleError`, before anything is written, for arguments that cannot work."
     if not 16 <= size <= 1024:
         raise VehicleError(f"--size must be from 16 to 1024 pixels, not {size}; 224 is typical.")
@@ -272,14 +311,38 @@ def _check_arguments(raw: Path, output: Path, size: int, val: float, test: float
     if not 0 <= augment <= 1000:
         raise VehicleError(f"--augment must be from 0 to 1000 copies, not {augment}.")
     filled = {name for name, _ in list_images(raw)}
-    for name in class_folders(raw):
+    for name in [*raw.classes, *raw.layout.empty]:
         if name not in filled:
-            raise VehicleError(_no_image(name, raw, "it is empty"))
-    if paths_overlap(raw, output):
-        raise VehicleError(f"The raw folder {raw} and the processed set {output} must not contain each other. Choose another --output.")
+            raise VehicleError(_no_image(name, raw.root, "it is empty"))
+    if len(raw.classes) < 2:
+        what = f"There is only one class in {raw.root} ({', '.join(raw.classes)})"
+        raise VehicleError(f"{what}. A classifier needs at least two class folders.")
+    if split == "keep" and len(set(raw.splits.values())) < 2:
+        raise VehicleError(f"--split keep: {raw.root} came without a split. Omit --split: the images are split without leaks.")
+    if paths_overlap(raw.top or raw.root, output):
+        what = f"The raw folder {raw.root} and the processed set {output} must not contain each other"
+        raise VehicleError(f"{what}. Choose another --output.")
     check_replace(output, _own_files(output))
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #57c085e7
+def _tell_given(given: dict | None) -> list[str]:
+    "Lines about a split that the set came with."
+    if not given:
+        return []
+    lines, sizes = [], ", ".join(f"{split} {given['images'][split]:,}" for split in SPLITS if given["images"][split])
+    for sides, leak in given["leaks"].items():
+        if leak["images"]:
+            one, other = sides.split("_in_")
+            share = percent(leak["share"], 1, measured=True)
+            lines.append(f"  {leak['images']:,} of {leak['of']:,} {one} images ({share}) have a near-copy in {other}.")
+    if given["kept"]:
+        leaks = "with its leaks:" if lines else "and no leak was found in it."
+        return [f"The split that the set came with is kept ({sizes}), {leaks}", *lines]
+    leaks = "Its leaks were:" if lines else "No leak was found in it."
+    what = f"The set came with a split ({sizes}): all images were merged and split again without leaks (--split keep uses it)."
+    return [f"{what} {leaks}", *lines]
+
+
 def _summary(manifest: pd.DataFrame, config: dict, output: Path) -> str:
     "The summary that `vehicle_preprocess` prints."
     raw = manifest[manifest["source"] == ""]
@@ -289,6 +352,7 @@ def _summary(manifest: pd.DataFrame, config: dict, output: Path) -> str:
         f"{(raw['split'] != '').sum():,} images of {len(config['classes'])} classes are ready in {output}: "
         f"train {n['train']:,}{f' (with {copies:,} augmented copies)' if copies else ''}, val {n['val']:,}, test {n['test']:,}."
     ]
+    lines += _tell_given(config.get("given_split"))
     if changed := summarize_notes(raw["note"][raw["split"] != ""], ""):
         lines += [f"Some were changed on reading; see the column note of {output / 'manifest.csv'}:", *changed]
     aside = raw[raw["split"] == ""]
@@ -307,23 +371,37 @@ def _summary(manifest: pd.DataFrame, config: dict, output: Path) -> str:
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #7513c61d
 def preprocess(
-    raw: str = "data/raw",  # raw folder: one subfolder of images per class
+    raw: str = "data/raw",  # folder of images: one subfolder per class, or another layout that vehicle_data understands
     output: str = "data/processed",  # folder for the processed set; an earlier set there is replaced
     size: int = 224,  # side of the images in pixels
     val: float = 0.15,  # fraction of the images for validation
     test: float = 0.15,  # fraction of the images for the test
     seed: int = 42,  # random seed of the split
+    split: Literal["new", "keep"] = "new",  # keep: use the split that the set came with, and count its leaks
     augment: int = 0,  # number of augmented copies of each training image to write
     workers: int = 0,  # number of processes; 0 means one per core
     decisions: str = DECISIONS_FILE,  # CSV of review decisions from the audit; used if it exists
+    layout: Literal["auto", "folders", "innermost", "splits", "table", "names"] = "auto",  # where the labels are; auto: find out
+    labels: str = "",  # the table of labels to read, if there are several
+    image_column: str = "",  # its column of file names, if it is not clear
+    label_column: str = "",  # its column of labels, if it is not clear
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:
     "Turn a raw folder into clean images of one size, split into train, val and test without leaks."
-    raw, output = Path(raw), Path(output)
+    output = Path(output)
     check_dest(output)
     with disk_errors(output):
         recover(output)
-    _check_arguments(raw, output, size, val, test, augment)
+    options = {
+        "layout": layout if layout != "auto" else "",
+        "labels": labels,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
+    raw = read_set(raw, not quiet and at_terminal(), **options)
+    _check_arguments(raw, output, size, val, test, augment, split)
+    if raw.listing and not quiet:
+        print("\n".join(describe(raw.layout, raw.listing)), flush=True)
     if decisions != DECISIONS_FILE and not Path(decisions).is_file():
         raise VehicleError(f"There is no decisions file {decisions}. Omit --decisions, or give an existing file.")
     with disk_errors(output), file_lock(output):
@@ -331,12 +409,13 @@ def preprocess(
         keep = partial(_keep, folder=work / "images", size=size)
         journal = work / "journal.jsonl"
         found = audit(raw, workers or None, quiet, keep, journal, decisions, side=max(224, size))
-        manifest = make_manifest(found.table, val, test, seed)
-        _check_classes(manifest, list(class_folders(raw)), raw)
+        given = given_split(found.table, raw.splits, split == "keep") if raw.splits else {}
+        manifest = make_manifest(found.table, val, test, seed, raw.splits if split == "keep" else None)
+        _check_classes(manifest, raw)
         _check_splits(manifest)
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
-        settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}
-        config = _build(manifest, raw, work, settings, workers or None, quiet)
+        settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}  # of what was split here
+        config = _build(manifest, raw, work, settings, given, workers or None, quiet)
         check_replace(output, _own_files(output))  # it may have changed in the meantime
         swap_dir(work, output)
     if not quiet:

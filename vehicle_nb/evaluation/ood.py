@@ -22,7 +22,7 @@ from ..data.augment import normalize_batch
 from ..data.dataset import PackedDataset
 from ..data.images import BadImage, read_image
 from ..data.preprocess import letterbox
-from ..data.sources import walk_folder
+from ..data.listing import walk_folder
 from ..features import num_features, split_head, with_features
 from ..models.bundle import OOD_SCORES, load_bundle
 from ..pages import new_axes

@@ -30,7 +30,7 @@ from ..evaluation.ood import OODDetector, ood_score
 from .. import commands
 from ..core import VehicleError, best_device, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
 from ..data.images import BadImage
-from ..data.sources import walk_folder
+from ..data.listing import walk_folder
 from ..parallel import cpu_count, fastest_num_threads, limit_threads, requested_threads
 from ..models.finetune import fold_bn
 from .onnx_export import read_onnx
