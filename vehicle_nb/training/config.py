@@ -59,7 +59,7 @@ class TrainConfig:
     augmentation: float | None = None  # strength of the augmentation, 0 (none) to 2; default: 0.6, long runs 1, pretrained 0.5
     cutmix: float | None = None  # share of the images mixed by CutMix; default: 0.5 for 100 epochs or more from scratch, otherwise 0
     mixup: float = 0.0  # share of the images mixed by mixup
-    ema: float | None = None  # decay of the exponential moving average (EMA) of the weights; default: by the length of the run
+    ema: float | None = None  # decay of the exponential moving average (EMA) of the weights; default: by the run's length, pretrained 0.998
     grad_clip: float = 0.0  # largest gradient norm; 0: no clipping, 1 is typical
     input_size: int | None = None  # side of the model's input in pixels; default: 128 from scratch on a CPU, otherwise the images' own
     progressive: bool | None = None  # smaller images for the first three quarters (default: from scratch) | full-size images from the start
@@ -256,7 +256,7 @@ def resolve_defaults(
         "freeze_bn": pretrained and num_images < 10_000,
         "augmentation": choose_augmentation(epochs, pretrained),
         "cutmix": 0.0 if config.mixup else choose_cutmix(epochs, pretrained),
-        "ema": choose_ema(epochs * math.ceil(num_images / batch_size)),
+        "ema": 0.998 if pretrained else choose_ema(epochs * math.ceil(num_images / batch_size)),
         "input_size": one_size or min(MAX_INPUT_SIZE if full_size else 128, data["size"]),
         "progressive": not pretrained,
         "precision": choose_precision(config.arch, device),
