@@ -16,11 +16,12 @@ import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from PIL import Image
 
-from .audit import DECISIONS_FILE, audit, read_decisions, stale_decisions, summarize_notes
+from .audit import DECISIONS_FILE, DUPLICATES, audit, read_decisions, stale_decisions, summarize_notes
 from .. import commands
 from ..core import VehicleError, in_notebook, path_text
 from vehicle_nb.files import (
@@ -37,6 +38,7 @@ from vehicle_nb.files import (
 from .sources import class_folders, disk_errors, list_files, list_images, raw_root
 from .images import read_image
 from ..parallel import parallel_map
+from .scenes import join_sequences
 from .split import SPLITS, assign_splits
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ea84e11a
@@ -109,6 +111,7 @@ def make_manifest(
     rows["path"] = [path_text(path) for path in rows["path"]]
     rows["id"], rows["split"], rows["source"] = rows["sha256"].str[:16], "", ""
     used = rows["reason"] == ""
+    rows.loc[used, "group"] = join_sequences(list(rows["group"][used]), list(rows["sequence"][used]))
     rows.loc[used, "split"] = assign_splits(list(rows["class"][used]), list(rows["group"][used]), val, test, seed)
     return rows.sort_values("path", ignore_index=True)[MANIFEST_COLUMNS]
 
@@ -316,6 +319,8 @@ def preprocess(
     augment: int = 0,  # number of augmented copies of each training image to write
     workers: int = 0,  # number of processes; 0 means one per core
     decisions: str = DECISIONS_FILE,  # CSV of review decisions from the audit; used if it exists
+    duplicates: Literal["near", "exact", "off"] = "near",  # what is the same image: changed copies (near), equal bytes (exact), nothing (off)
+    group_by: str = "",  # keep sequences in one split: time (EXIF), name (clip12_frame0034), or a regular expression
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:
     "Turn a raw folder into clean images of one size, split into train, val and test without leaks."
@@ -330,17 +335,19 @@ def preprocess(
         work = _work_folder(output, {"version": 1, "size": size, **JPEG_OPTIONS})
         keep = partial(_keep, folder=work / "images", size=size)
         journal = work / "journal.jsonl"
-        found = audit(raw, workers or None, quiet, keep, journal, decisions, side=max(224, size))
+        found = audit(raw, workers or None, quiet, keep, journal, decisions, max(224, size), duplicates, group_by)
         manifest = make_manifest(found.table, val, test, seed)
         _check_classes(manifest, list(class_folders(raw)), raw)
         _check_splits(manifest)
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
+        settings |= {"duplicates": DUPLICATES[duplicates], "group_by": group_by}
         settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}
         config = _build(manifest, raw, work, settings, workers or None, quiet)
         check_replace(output, _own_files(output))  # it may have changed in the meantime
         swap_dir(work, output)
     if not quiet:
         print(stale_decisions(read_decisions(decisions), found.table["path"], decisions), end="")
+        print("\n".join(found.cameras), end="\n" * bool(found.cameras))
         print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False), config, output))
     return output
 
