@@ -306,7 +306,7 @@ def audit(
 AUDIT_COLUMNS = ["path", "class", "sha256", "width", "height", "format", "bytes", "group", "reason", "note"]
 AUDIT_COLUMNS += ["sequence", "folder", "decision", "problem"]
 DUPLICATES = {  # what --duplicates accepts, and how it is called in reports and in config.json
-    "near": "near: changed copies, by keypoints and pixels (no network)", "exact": "exact: equal bytes", "off": "off: not compared",
+    "near": "near: keypoints and pixels", "exact": "exact: equal bytes", "off": "off: not compared",
 }  # fmt: skip
 
 
@@ -345,8 +345,8 @@ def _watch_cameras(found: np.ndarray, one: pd.DataFrame, grey: np.ndarray) -> tu
         if parts is not None:
             found[members] = members[parts]
             said.append(
-                f"{count:,} images ({', '.join(sorted(set(folders[members])))}) show one place, as a camera that does not move sees it. They "
-                f"are the same only where the same thing stands before that background, so {len(set(parts)):,} groups are left. Are they "
-                "frames of a video? Add --group_by time (or name), to keep neighbours in one split."
+                f"{count:,} images ({', '.join(sorted(set(folders[members])))}) show one place: a camera that does not move. None is set "
+                f"aside for it; they are copies only where the same thing stands before that background ({len(set(parts)):,} groups). "
+                "For frames of a video add --group_by time (or name); to compare bytes only, --duplicates exact."
             )
     return found, said

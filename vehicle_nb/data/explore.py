@@ -76,7 +76,7 @@ def explore(
     output: str = "data/audit",  # folder for the report
     weights: str = "none",  # network that finds label issues: none, pretrained (downloads mobilenet_v2), or a torchvision weights file
     workers: int = 0,  # number of processes; 0 means one per core
-    duplicates: Literal["near", "exact", "off"] = "near",  # what is the same image: changed copies (near), equal bytes (exact), nothing (off)
+    duplicates: Literal["near", "exact", "off"] = "near",  # copies: changed ones (near), equal bytes (exact), or off
     group_by: str = "",  # keep sequences in one split: time (EXIF), name (clip12_frame0034), or a regular expression
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:

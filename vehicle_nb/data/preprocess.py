@@ -319,7 +319,7 @@ def preprocess(
     augment: int = 0,  # number of augmented copies of each training image to write
     workers: int = 0,  # number of processes; 0 means one per core
     decisions: str = DECISIONS_FILE,  # CSV of review decisions from the audit; used if it exists
-    duplicates: Literal["near", "exact", "off"] = "near",  # what is the same image: changed copies (near), equal bytes (exact), nothing (off)
+    duplicates: Literal["near", "exact", "off"] = "near",  # copies: changed ones (near), equal bytes (exact), or off
     group_by: str = "",  # keep sequences in one split: time (EXIF), name (clip12_frame0034), or a regular expression
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:

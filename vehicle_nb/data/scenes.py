@@ -18,19 +18,27 @@ from ..core import VehicleError
 from .duplicates import UnionFind
 
 # %% ../../nbs/1_data/02f_scenes.ipynb #f57f5ebf
+def _in_light_of(img: np.ndarray, background: np.ndarray) -> np.ndarray:
+    "An image, brightened to fit the background where nothing stands before it."
+    lit, free = img, np.ones(img.shape, bool)
+    for _ in range(3):
+        x, y = img[free], background[free]
+        gain = ((x - x.mean()) * (y - y.mean())).sum() / (((x - x.mean()) ** 2).sum() + 1)
+        lit = (img - x.mean()) * gain + y.mean()
+        gap = np.abs(lit - background)
+        free = gap <= np.quantile(gap, 0.7) + 1
+    return lit
+
+
 def foregrounds(
     grey: np.ndarray,  # N×64×64 uint8, of one place
 ) -> tuple[np.ndarray, np.ndarray]:  # float32 N×64×64, 0 where the background is seen; bool N: the image shows the background
     "What stands before the background that most images share: each image, in the light of the median image, minus that image."
-    background = np.median(grey, axis=0).astype(np.float32)
-    left = np.empty(grey.shape, np.float32)
-    for n, img in enumerate(grey.astype(np.float32)):
-        free = np.ones(img.shape, bool)
-        for _ in range(3):  # fit the light where nothing stands
-            x, y = img[free], background[free]
-            gain = ((x - x.mean()) * (y - y.mean())).sum() / (((x - x.mean()) ** 2).sum() + 1)
-            left[n] = (img - x.mean()) * gain + y.mean() - background
-            free = np.abs(left[n]) <= np.quantile(np.abs(left[n]), 0.7) + 1
+    lit = grey.astype(np.float32)
+    for _ in range(2):  # the second median is of images in one light
+        background = np.median(lit, axis=0)
+        lit = np.stack([_in_light_of(img, background) for img in lit])
+    left = lit - background
     noise = np.median(np.abs(left), axis=(1, 2))
     left[np.abs(left) < np.maximum(10, 6 * noise)[:, None, None]] = 0
     return left, noise < 0.15 * np.std(background) + 1
