@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GREY_SIDE', 'KEYPOINTS', 'DETECT_SIDE', 'DESCRIPTION', 'MAX_DISTANCE', 'MIN_MATCHES', 'MAX_SHIFT', 'MIN_AGREED',
            'binary_codes', 'mirrored_codes', 'describe', 'match_keypoints', 'fit_transform', 'overlay',
-           'compare_pixels', 'max_unexplained', 'verify_pair']
+           'compare_pixels', 'verify_pair']
 
 # %% ../../nbs/1_data/02e_verify.ipynb #a294edf0
 from contextlib import suppress
@@ -187,27 +187,20 @@ def compare_pixels(
 MIN_AGREED = 0.4  # share of the details that must agree; the rest may be covered, or painted over
 
 
-def max_unexplained(
-    matched: float,  # share of the keypoints that match, 0 to 1
-) -> float:
-    "The more keypoints match, the less the pixels must: both are evidence."
-    return float(np.exp(3.2 * matched - 4.0))
-
-
 def verify_pair(
     a: np.ndarray,  # a record of describe()
     b: np.ndarray,  # another one
     mirrored: bool = False,  # compare with the mirror image of b
-) -> float:  # 0 to 1; 0 if they are not the same image
-    "Are two images the same? Fit a transform to their keypoints, lay one over the other, and compare the pixels."
+) -> tuple[float, float]:  # evidence, 0 or more: 4 is likely, 5.5 is sure; and similarity, 0 to 1
+    "The evidence that two images are the same: the more keypoints match, the less the pixels must."
     i, j = match_keypoints(a, b, mirrored)
     transform, inliers = fit_transform(a, b, i, j)
     if transform is None:
-        return 0.0
+        return 0.0, 0.0
     matched = inliers.sum() / max(1, min(_inside(b, transform), _inside(a, np.linalg.inv(transform))))
-    scores = [compare_pixels(*laid) for laid in overlay(a["grey"], b["grey"], transform)]
-    share, unexplained = max(scores)
-    return 1 - unexplained if share >= MIN_AGREED and unexplained <= max_unexplained(min(1.0, matched)) else 0.0
+    share, unexplained = max(compare_pixels(*laid) for laid in overlay(a["grey"], b["grey"], transform))
+    evidence = 3.2 * min(1.0, matched) - np.log(max(unexplained, 1e-4))
+    return (float(evidence), 1 - unexplained) if share >= MIN_AGREED else (0.0, 0.0)
 
 
 def _inside(one: np.ndarray, transform: np.ndarray) -> int:
