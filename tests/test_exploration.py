@@ -142,7 +142,7 @@ def test_the_transform_is_the_one_that_was_made():
     a, b = rows_of([img, img.crop([round(s * 300) for s in box])])
     transform, inliers = fit_transform(a, b, *match_keypoints(a, b))
     corners = transform @ np.array([[0, 1], [0, 1], [1, 1]])
-    assert inliers.sum() > 20 and np.abs(corners[:2].T.ravel() - box).max() < 0.015
+    assert inliers.sum() > 20 and np.abs(corners[:2].T.ravel() - box).max() < 0.03
 
 
 def same_words(img: Image.Image) -> Image.Image:
