@@ -23,7 +23,7 @@ MIN_VOTES, MOST = 3, 12  # keypoints that two images must share; candidates of o
 def _keys(codes: np.ndarray, table: int) -> np.ndarray:
     "64 of the 128 bits of each code, in an order of this table's own: uint64, N."
     order = np.random.default_rng(table).permutation(128)[:64]
-    parts = []
+    parts = [np.zeros(0, np.uint64)]
     for k in range(0, len(codes), 1_000_000):
         bits = np.unpackbits(np.ascontiguousarray(codes[k : k + 1_000_000]).view(np.uint8), axis=1, bitorder="little")
         parts.append(np.packbits(bits.take(order, axis=1), axis=1).view(">u8")[:, 0].astype(np.uint64))
@@ -116,7 +116,7 @@ class UnionFind:
 
 # %% ../../nbs/1_data/02a_duplicates.ipynb #4bee3f23
 # From which evidence a pair is joined at once; from which, if no other image is nearly as similar; and what is "nearly".
-SURE, LIKELY, MARGIN = 5.5, 4.0, 1.0
+SURE, LIKELY, MARGIN = 5.5, 4.0, 1.5
 
 
 def near_duplicates(
