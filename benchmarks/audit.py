@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 from common import parser, save, table
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from vehicle_nb.data import duplicates
 from vehicle_nb.data.audit import audit
+from vehicle_nb.data.verify import describe
 from vehicle_nb.data.images import read_image
 from vehicle_nb.data.label_issues import file_features, find_label_issues
 from vehicle_nb.features import load_backbone
@@ -75,7 +76,79 @@ def mirrored(img, rng):
     return ImageOps.mirror(img), {}
 
 
-CHANGES = {f.__name__: f for f in (reencode, resized, brighter, cropped, watermarked, mirrored)}
+def rotated(img, rng):
+    "Turned by any angle; the corners become black."
+    return img.rotate(rng.uniform(-180, 180), Image.Resampling.BICUBIC), {}
+
+
+def quarter(img, rng):
+    "Upside down, or turned by 90, 180 or 270 degrees."
+    turns = [Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270]
+    return img.transpose(rng.choice(turns)), {}
+
+
+def letterboxed(img, rng):
+    "In the middle of a black or white square."
+    return ImageOps.pad(img, (640, 640), color=rng.choice(["black", "white"])), {}
+
+
+def cropped_much(img, rng):
+    "A window of 60 to 85 % of the area."
+    side = rng.uniform(0.6, 0.85) ** 0.5
+    x, y = rng.uniform(0, 1 - side) * img.width, rng.uniform(0, 1 - side) * img.height
+    return img.crop((round(x), round(y), round(x + side * img.width), round(y + side * img.height))), {}
+
+
+def recoloured(img, rng):
+    "Another hue, grey, or a colour filter."
+    if rng.random() < 0.3:
+        return ImageOps.grayscale(img).convert("RGB"), {}
+    if rng.random() < 0.5:
+        return Image.blend(img, Image.new("RGB", img.size, rng.choice(["orange", "blue", "green"])), 0.3), {}
+    hue, rest = img.convert("HSV").getchannel("H"), img.convert("HSV").split()[1:]
+    shift = rng.choice([-25, -18, 18, 25])
+    return Image.merge("HSV", (hue.point(lambda value: (value + shift) % 256), *rest)).convert("RGB"), {}
+
+
+def blurred(img, rng):
+    "Out of focus, by 1 to 2.5 pixels."
+    return img.filter(ImageFilter.GaussianBlur(rng.uniform(1, 2.5))), {}
+
+
+def noisy(img, rng):
+    "With the noise of a dark room."
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(10, 25), (img.height, img.width, 3))
+    return Image.fromarray(np.clip(np.asarray(img) + noise, 0, 255).astype(np.uint8)), {}
+
+
+def covered(img, rng):
+    "Three black boxes, each a sixth of the width and the height."
+    img = img.copy()
+    for _ in range(3):
+        x, y = rng.randrange(img.width), rng.randrange(img.height)
+        img.paste(0, (x, y, min(img.width, x + img.width // 6), min(img.height, y + img.height // 6)))
+    return img, {}
+
+
+def sheared(img, rng):
+    "Sheared by up to 0.3."
+    k = rng.uniform(-0.3, 0.3)
+    return img.transform(img.size, Image.Transform.AFFINE, (1, k, -k * img.height / 2, 0, 1, 0), Image.Resampling.BICUBIC), {}
+
+
+def several(img, rng):
+    "Turned by up to 20 degrees, cropped, recoloured, and mirrored or not."
+    img = recoloured(cropped_much(img.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC), rng)[0], rng)[0]
+    return (ImageOps.mirror(img) if rng.random() < 0.5 else img), {}
+
+
+CHANGES = {
+    f.__name__: f
+    for f in (
+        reencode, resized, brighter, cropped, watermarked, mirrored,
+        rotated, quarter, letterboxed, cropped_much, recoloured, blurred, noisy, covered, sheared, several,
+    )
+}  # fmt: skip
 
 
 def link(photos: Path, target: Path) -> list[tuple[str, Path]]:
@@ -160,16 +233,18 @@ def find_wrong_labels(photos: Path, weights: str, seeds: list[int]) -> list[dict
 
 
 def fake_rows(n: int, seed: int = 0) -> np.ndarray:
-    "`n` rows like those of `tiny`, with the spectrum of natural images (1/f); a tenth of them are copies of others."
-    rng, size = np.random.default_rng(seed), duplicates.THUMB_SIZE
+    "`n` descriptions of drawn clouds (1/f noise), each with keypoints of its own; a tenth of them are copies of others."
+    rng, size = np.random.default_rng(seed), 96
     waves = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.fftfreq(size) ** 2
     waves[0, 0] = 1
-    rows = np.full((n, size * size + 2 * duplicates.CHROMA_SIZE**2), 128, np.uint8)
-    for at in range(0, n, 1000):
-        noise = rng.normal(size=(min(1000, n - at), size, size))
-        grey = np.fft.ifft2(np.fft.fft2(noise) * waves**-0.6).real
-        grey /= grey.std((1, 2), keepdims=True)
-        rows[at : at + len(grey), : size * size] = np.clip(128 + 50 * grey, 0, 255).reshape(len(grey), -1)
+    drawn = []
+    for _ in range(min(n, 500)):
+        grey = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) * waves**-0.6).real
+        drawn.append(describe(Image.fromarray(np.clip(128 + 50 * grey / grey.std(), 0, 255).astype(np.uint8)).convert("RGB")))
+    rows = np.stack(drawn)[np.arange(n) % len(drawn)]
+    for at in range(len(drawn), n, 1000):  # the others: 40 of the 128 bits of each keypoint are changed, so that no two match
+        part = rows["codes"][at : at + 1000]
+        part ^= np.packbits(rng.random((*part.shape[:2], 128)) < 0.3, axis=2).view("<u8")
     rows[n - n // 10 :] = rows[: n // 10]
     return rows
 
@@ -186,7 +261,7 @@ def search(count: int) -> dict:
 def main():
     parse = parser(__doc__)
     parse.add_argument("--photos", type=Path, help="real photos, one folder a class")
-    parse.add_argument("--copies", type=int, default=240, help="near-duplicates to plant, equally many of each change")
+    parse.add_argument("--copies", type=int, default=480, help="near-duplicates to plant, equally many of each change")
     parse.add_argument("--weights", help="weights of a torchvision network: plant wrong labels, too")
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parse.add_argument("--search", type=int, nargs="*", default=[], help="numbers of images")

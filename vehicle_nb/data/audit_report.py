@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .audit import CONFLICT, DECISIONS, DECISIONS_FILE, Audit
+from .audit import CONFLICT, DECISIONS, DECISIONS_FILE, DUPLICATES, Audit
 from ..core import PALETTE, VehicleError, path_text, show_images, use_fonts_for
 from ..files import atomic_write, check_dest, check_overwrite
 from .images import BadImage, read_image
@@ -241,7 +241,8 @@ def report_html(
         made_by="vehicle_explore",
         title=f"Audit of {path_text(audit.raw.name)}",
         subtitle="What is in the data set, what is doubtful, and what will not be used",
-        counts=counts | {"classes": len(audit.classes), "groups of near duplicates": len(audit.groups())},
+        counts=counts | {"classes": len(audit.classes), f"groups of copies ({DUPLICATES[audit.duplicates]})": len(audit.groups())},
+        cameras=audit.cameras,
         charts=_charts(audit),
         decisions=DECISIONS,
         decisions_file=Path(DECISIONS_FILE).name,

@@ -11,6 +11,7 @@ import json
 import shlex
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,9 @@ def audit_summary(
     if groups:
         n = sum(len(members) for members in groups)
         lines.append(f"  {n:6,}  images are near-duplicates: {len(groups):,} groups, each stays in one split")
+    if sequences := Counter(audit.usable["sequence"][audit.usable["sequence"] != ""]):
+        lines.append(f"  {sequences.total():6,}  images are in {len(sequences):,} sequences, each stays in one split")
+    lines += audit.cameras
     if label_issues is None:
         lines.append(f"Wrong labels were not searched: that needs a network. {HOW_TO_GET_WEIGHTS}")
     else:
@@ -70,6 +74,8 @@ def explore(
     output: str = "data/audit",  # folder for the report
     weights: str = "none",  # network that finds label issues: none, pretrained (downloads mobilenet_v2), or a torchvision weights file
     workers: int = 0,  # number of processes; 0 means one per core
+    duplicates: Literal["near", "exact", "off"] = "near",  # copies: changed ones (near), equal bytes (exact), or off
+    group_by: str = "",  # keep sequences in one split: time (EXIF), name (clip12_frame0034), or a regular expression
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:
     "Audit the raw images: broken files, near-duplicates and label issues, in one HTML report."
@@ -86,7 +92,8 @@ def explore(
         check_weights(weights)
     with disk_errors(output), file_lock(output):
         (output / ".cache").mkdir(parents=True, exist_ok=True)
-        found = audit(raw, workers or None, quiet, journal=output / ".cache" / "files.jsonl", decisions=decisions)
+        journal = output / ".cache" / "files.jsonl"
+        found = audit(raw, workers or None, quiet, journal=journal, decisions=decisions, duplicates=duplicates, group_by=group_by)
         label_issues = None
         if weights != "none":
             features = _cached_features(found, found.usable, weights, output, quiet)
@@ -97,6 +104,8 @@ def explore(
         print(stale_decisions(reviewed, found.table["path"], decisions), end="")
         where = "" if Path(raw) == Path("data/raw") else f" {shlex.quote(str(raw))}"
         where += "" if decisions == Path(DECISIONS_FILE) else f" --decisions {shlex.quote(str(decisions))}"
+        where += "" if duplicates == "near" else f" --duplicates {duplicates}"
+        where += f" --group_by {shlex.quote(group_by)}" if group_by else ""
         print(f"The report: {page}\nNext: open it, review what it asks, then: vehicle_preprocess{where}")
     return page
 

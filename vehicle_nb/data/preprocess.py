@@ -21,7 +21,7 @@ from typing import Literal
 import pandas as pd
 from PIL import Image
 
-from .audit import DECISIONS_FILE, audit, read_decisions, stale_decisions, summarize_notes
+from .audit import DECISIONS_FILE, DUPLICATES, audit, read_decisions, stale_decisions, summarize_notes
 from .. import commands
 from ..core import VehicleError, in_notebook, path_text, percent
 from vehicle_nb.files import (
@@ -40,6 +40,7 @@ from .listing import RawSet
 from .sources import at_terminal, disk_errors, list_images, read_set
 from .images import read_image
 from ..parallel import parallel_map
+from .scenes import join_sequences
 from .split import SPLITS, assign_splits, complete_split, count_leaks
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ea84e11a
@@ -116,6 +117,7 @@ def make_manifest(
         rows["reason"] = _restore_copies(rows, given)
     used = rows["reason"] == ""
     classes, groups = list(rows["class"][used]), list(rows["group"][used])
+    rows.loc[used, "group"] = groups = join_sequences(groups, list(rows["sequence"][used]))
     if given is None:
         rows.loc[used, "split"] = assign_splits(classes, groups, val, test, seed)
     else:
@@ -385,6 +387,8 @@ def preprocess(
     labels: str = "",  # the table of labels to read, if there are several
     image_column: str = "",  # its column of file names, if it is not clear
     label_column: str = "",  # its column of labels, if it is not clear
+    duplicates: Literal["near", "exact", "off"] = "near",  # copies: changed ones (near), equal bytes (exact), or off
+    group_by: str = "",  # keep sequences in one split: time (EXIF), name (clip12_frame0034), or a regular expression
     quiet: bool = False,  # no progress bars, no summary
 ) -> Path:
     "Turn a raw folder into clean images of one size, split into train, val and test without leaks."
@@ -408,18 +412,20 @@ def preprocess(
         work = _work_folder(output, {"version": 1, "size": size, **JPEG_OPTIONS})
         keep = partial(_keep, folder=work / "images", size=size)
         journal = work / "journal.jsonl"
-        found = audit(raw, workers or None, quiet, keep, journal, decisions, side=max(224, size))
+        found = audit(raw, workers or None, quiet, keep, journal, decisions, max(224, size), duplicates, group_by)
         given = given_split(found.table, raw.splits, split == "keep") if raw.splits else {}
         manifest = make_manifest(found.table, val, test, seed, raw.splits if split == "keep" else None)
         _check_classes(manifest, raw)
         _check_splits(manifest)
         settings = {"version": 1, "seed": seed, "size": size, "augment": augment}
+        settings |= {"duplicates": DUPLICATES[duplicates], "group_by": group_by}
         settings["fractions"] = {"train": round(1 - val - test, 10), "val": val, "test": test}  # of what was split here
         config = _build(manifest, raw, work, settings, given, workers or None, quiet)
         check_replace(output, _own_files(output))  # it may have changed in the meantime
         swap_dir(work, output)
     if not quiet:
         print(stale_decisions(read_decisions(decisions), found.table["path"], decisions), end="")
+        print("\n".join(found.cameras), end="\n" * bool(found.cameras))
         print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False), config, output))
     return output
 
