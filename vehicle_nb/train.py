@@ -37,11 +37,12 @@ def find_data(
         return
     if data != TrainConfig.data and not Path(raw).exists():
         read_config(data)  # says what is missing
-    if raw == TrainConfig.raw and (not Path(raw).exists() or (Path(raw).is_dir() and not any(Path(raw).iterdir()))):
+    drawn = raw == TrainConfig.raw and (not Path(raw).exists() or (Path(raw).is_dir() and not any(Path(raw).iterdir())))
+    if drawn:
         say(f"There are no images in {data} or {raw}: drawing the demo set (twenty classes of vehicles) into {raw}.")
         make_demo(raw, quiet=quiet)
     say(f"Preprocessing {raw} into {data}.")
-    preprocess(raw, data, quiet=quiet)
+    preprocess(raw, data, duplicates="exact" if drawn else "near", quiet=quiet)  # no scene is drawn twice
 
 # %% ../nbs/3_training/09b_command.ipynb #9a0b3c5e
 def check_run(

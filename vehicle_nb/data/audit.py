@@ -36,7 +36,7 @@ EMPTY = {"sha256": "", "width": 0, "height": 0, "format": "", "bytes": 0, "reaso
 _HAS_EXIF = {"JPEG", "MPO", "WEBP", "TIFF", "HEIF", "AVIF"}  # formats whose capture time is read
 
 
-def _facts(path: Path, each=None, side: int = 224) -> dict:
+def _facts(path: Path, each=None, side: int = 224, near: bool = True) -> dict:
     "The audit's record of one file; runs in a worker."
     facts = dict(EMPTY)
     try:
@@ -45,7 +45,7 @@ def _facts(path: Path, each=None, side: int = 224) -> dict:
         img = read_image(data, size_hint=side)
         width, height = img.info["original_size"]
         facts |= {"width": width, "height": height, "format": img.info["format"], "note": img.info["note"]}
-        facts["description"] = describe(img).tobytes()
+        facts["description"] = describe(img).tobytes() if near else bytes(DESCRIPTION.itemsize)
         if facts["format"] in _HAS_EXIF:
             with Image.open(io.BytesIO(data)) as opened:
                 facts["taken"] = capture_time(opened)
@@ -290,7 +290,7 @@ def audit(
     }
     described, where = np.zeros(len(files), DESCRIPTION), {}
     places = {path: n for n, path in enumerate(files)}
-    for path, facts in _read_all(files, root, workers, quiet, partial(_facts, each=each, side=side), journal):
+    for path, facts in _read_all(files, root, workers, quiet, partial(_facts, each=each, side=side, near=duplicates == "near"), journal):
         if "description" in facts:
             described[places[path]] = np.frombuffer(facts.pop("description"), DESCRIPTION)[0]
             where[path] = places[path]
@@ -298,7 +298,7 @@ def audit(
     table = pd.DataFrame(list(rows.values())).drop(columns="reason")
     spots = np.array([where.get(path, -1) for path in rows])
     one = table[spots >= 0].drop_duplicates("sha256").sort_values("sha256")  # in an order that does not depend on file names
-    table["group"], pairs, cameras = _groups(table, one, described[spots[one.index]], duplicates, quiet)
+    table["group"], pairs, cameras = _groups(table, one, described[spots[one.index]], duplicates, workers, quiet)
     table["sequence"] = sequence_keys(table["path"].tolist(), table["taken"].tolist(), group_by)
     return Audit(root, apply_decisions(table, reviewed)[AUDIT_COLUMNS], pairs, classes, duplicates, cameras, list(rows))
 
@@ -322,10 +322,10 @@ def summarize_notes(
     return lines
 
 
-def _groups(table: pd.DataFrame, one: pd.DataFrame, described: np.ndarray, duplicates: str, quiet: bool):
+def _groups(table: pd.DataFrame, one: pd.DataFrame, described: np.ndarray, duplicates: str, workers: int | None, quiet: bool):
     "A group name for each row, made from the content; the near-duplicate pairs by path; what to say of fixed cameras."
     shas, paths = one["sha256"].to_numpy(), one["path"].to_numpy()
-    found, pairs = near_duplicates(described if duplicates == "near" else described[:0], quiet)
+    found, pairs = near_duplicates(described if duplicates == "near" else described[:0], quiet, workers)
     found, cameras = _watch_cameras(found, one, described["grey"]) if duplicates == "near" else (np.arange(len(one)), [])
     names = dict(zip(shas, (sha[:16] for sha in shas[found]), strict=True))
     pairs = pairs[found[pairs["i"]] == found[pairs["j"]]]
