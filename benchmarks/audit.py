@@ -1,8 +1,7 @@
-"""What does the audit find of faults that this program plants itself, and how long does the search for near-duplicates take?
+"""Which changed copies, planted by this program, does the audit find, and how long does the search for them take?
 
-    python benchmarks/audit.py --photos FOLDER                  near-duplicates
-    python benchmarks/audit.py --photos FOLDER --weights FILE   wrong labels, too
-    python benchmarks/audit.py --search 10000 30000 100000      time and memory of the search
+    python benchmarks/audit.py --photos FOLDER                what it finds
+    python benchmarks/audit.py --search 10000 30000 100000    time and memory of the search
 
 FOLDER holds one folder of photos a class. Nothing is written to it: the planted set is made of hard links and new files in a
 temporary folder.
@@ -25,8 +24,6 @@ from vehicle_nb.data import duplicates
 from vehicle_nb.data.audit import audit
 from vehicle_nb.data.verify import describe
 from vehicle_nb.data.images import read_image
-from vehicle_nb.data.label_issues import file_features, find_label_issues
-from vehicle_nb.features import load_backbone
 from vehicle_nb.data.sources import list_images
 
 
@@ -202,36 +199,6 @@ def find_copies(photos: Path, seed: int, count: int) -> dict:
     return {"seed": seed} | {change: f"{found[change]}/{total[change]}" for change in CHANGES} | {"grouped wrongly": false}
 
 
-def plant_labels(root: Path, originals, share: float, rng) -> set[str]:
-    "Move a share of the photos into another class folder: their new paths."
-    names, moved = sorted({name for name, _ in originals}), set()
-    for name, path in rng.sample(originals, round(share * len(originals))):
-        target = root / rng.choice([other for other in names if other != name]) / path.name
-        path.rename(target)
-        moved.add(target.relative_to(root).as_posix())
-    return moved
-
-
-def find_wrong_labels(photos: Path, weights: str, seeds: list[int]) -> list[dict]:
-    "Plant 3 % wrong labels; which share of them is among the first 3, 6 and 10 % of the list? Features are computed once."
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "raw"
-        link(photos, root)
-        found = audit(root, quiet=True)
-        by_sha = dict(zip(found.usable["sha256"], file_features(found.paths(found.usable.index), load_backbone(weights)), strict=True))
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder) / "raw"
-            moved = plant_labels(root, link(photos, root), 0.03, random.Random(seed))
-            usable = audit(root, quiet=True).usable
-        order = find_label_issues(usable, np.stack([by_sha[sha] for sha in usable["sha256"]]))["path"].tolist()
-        moved &= set(order)  # a copy that came under two classes is set aside already
-        shares = {f"first {share:.0%}": len(moved & set(order[: round(share * len(order))])) / len(moved) for share in (0.03, 0.06, 0.1)}
-        rows.append({"seed": seed, "wrong labels": len(moved)} | shares)
-    return rows
-
-
 def fake_rows(n: int, seed: int = 0) -> np.ndarray:
     "`n` descriptions of drawn clouds (1/f noise), each with keypoints of its own; a tenth of them are copies of others."
     rng, size = np.random.default_rng(seed), 96
@@ -262,13 +229,11 @@ def main():
     parse = parser(__doc__)
     parse.add_argument("--photos", type=Path, help="real photos, one folder a class")
     parse.add_argument("--copies", type=int, default=480, help="near-duplicates to plant, equally many of each change")
-    parse.add_argument("--weights", help="weights of a torchvision network: plant wrong labels, too")
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parse.add_argument("--search", type=int, nargs="*", default=[], help="numbers of images")
     args = parse.parse_args()
     results = {
         "copies": [find_copies(args.photos, seed, args.copies) for seed in args.seeds if args.photos],
-        "labels": find_wrong_labels(args.photos, args.weights, args.seeds) if args.photos and args.weights else [],
         "search": [search(count) for count in args.search],
     }
     for rows in filter(None, results.values()):

@@ -12,8 +12,6 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from cleanlab.filter import find_label_issues as cleanlab_filter
-from cleanlab.rank import get_label_quality_scores
 from common import parser, save, table
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -42,6 +40,9 @@ def plant(y: np.ndarray, features: np.ndarray, kind: str, share: float, rng) -> 
 
 def rank_by_cleanlab(features: np.ndarray, y: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     "The positions of all images, the most suspect first, by cleanlab's two ways."
+    from cleanlab.filter import find_label_issues as cleanlab_filter
+    from cleanlab.rank import get_label_quality_scores
+
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     probs = cross_val_predict(LogisticRegression(max_iter=200), features, y, cv=folds, method="predict_proba")
     order = np.argsort(get_label_quality_scores(y, probs, method="self_confidence"), kind="stable")
