@@ -123,7 +123,7 @@ class UnionFind:
 SURE, LIKELY, MARGIN = 5.5, 4.0, 1.5
 
 
-ROUND, CHUNK = 20_000, 250  # pairs that are verified before groups are joined; pairs that a worker takes at a time
+ROUND, CHUNK = 250, 250  # pairs that are verified before the first groups are joined; pairs that a worker takes at a time
 
 
 @lru_cache(maxsize=1)
@@ -142,11 +142,13 @@ def _verify_all(rows: np.ndarray, pairs: np.ndarray, groups: UnionFind, workers:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "described.npy"
         np.save(path, rows)
-        for at in range(0, len(pairs), ROUND):
-            left = np.array([pair for pair in pairs[at : at + ROUND] if groups.find(pair[0]) != groups.find(pair[1])]).reshape(-1, 3)
+        done, size = 0, ROUND
+        while done < len(pairs):
+            part, done, size = pairs[done : done + size], done + size, 2 * size  # the first pairs join most: they save the others
+            left = np.array([pair for pair in part if groups.find(pair[0]) != groups.find(pair[1])]).reshape(-1, 3)
             chunks = [left[k : k + CHUNK] for k in range(0, len(left), CHUNK)]
-            done = parallel_map(partial(_verify, path), chunks, workers, "verifying", quiet=quiet)
-            for chunk, found in sorted(done, key=lambda pair: tuple(pair[0][0])):
+            verified = parallel_map(partial(_verify, path), chunks, workers, "verifying", quiet=quiet or not chunks)
+            for chunk, found in sorted(verified, key=lambda pair: tuple(pair[0][0])):
                 yield from (
                     (evidence, int(i), int(j), round(similarity, 3), bool(mirrored))
                     for (i, j, mirrored), (evidence, similarity) in zip(chunk, found, strict=True)
