@@ -325,7 +325,8 @@ def test_dependency_bounds():
     assert {"nbdev", "execnb", "fastcore", "ghapi", "fastgit"} <= set(names)
 
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}  # where it is not called as its module
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
+                 "cv2": "opencv-python-headless"}  # fmt: skip  # where it is not called as its module
 
 
 def foreign(tree: ast.AST) -> set[str]:

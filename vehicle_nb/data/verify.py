@@ -99,6 +99,8 @@ def match_keypoints(
     mirrored: bool = False,  # look for the mirror image of b
 ) -> tuple[np.ndarray, np.ndarray]:  # two int arrays: keypoints of a and of b that look alike and are turned and scaled alike
     "For each keypoint of `a` the most similar one of `b`; then those whose turn and scale most of them share."
+    if not a["count"] or not b["count"]:  # no detail anywhere
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     codes = b["codes"][: b["count"]]
     bits = np.bitwise_count(a["codes"][: a["count"], None] ^ (mirrored_codes(codes) if mirrored else codes)).sum(2, dtype=np.uint8)
     i, j = np.arange(len(bits)), bits.argmin(1)
