@@ -41,7 +41,7 @@ from vehicle_nb.train import train
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 RANKS = Path(__file__).parent / "ranks.py"
-SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32"}
+SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32", "ema": 0.998}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -597,6 +597,10 @@ def test_a_folder_without_any_image(tmp_path):
     for name in ("bus", "car"):
         (tmp_path / "raw" / name).mkdir(parents=True)
         (tmp_path / "raw" / name / "notes.txt").write_text("nothing")
+    with pytest.raises(VehicleError, match="There are no images"):
+        explore(tmp_path / "raw", tmp_path / "audit", quiet=True)
+    for name in ("bus", "car"):
+        (tmp_path / "raw" / name / "broken.jpg").write_text("nothing")
     page = explore(tmp_path / "raw", tmp_path / "audit", quiet=True)
     assert "There is no image to plot" in page.read_text(encoding="utf-8")
 

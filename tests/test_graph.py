@@ -24,7 +24,7 @@ from vehicle_nb.training.graph import StepGraphs, StepInputs, lerp_all, pad_batc
 from vehicle_nb.training.loop import Trainer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-QUICK = {"input_size": 32, "batch_size": 6, "num_threads": 1, "precision": "fp32", "quiet": True}  # 28 images: 6, 6, 6, 5 and 5
+QUICK = {"input_size": 32, "batch_size": 6, "num_threads": 1, "precision": "fp32", "ema": 0.9, "quiet": True}  # 28 images: 6, 6, 6, 5 and 5
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +68,7 @@ def same_weights(one: Trainer, other: Trainer) -> bool:
 # --- nothing but the buffers changes between two steps -------------------------------------------------------------------
 
 OPTIONS = {
-    "plain, and larger images in the end": ({"input_size": 40, "epochs": 5}, 9),
+    "plain, and larger images in the end": ({"input_size": 96, "epochs": 5}, 9),
     "all": ({"cutmix": 0.5, "mixup": 0.2, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True, "weight_decay": 0.05}, 7),
     "fine-tuned in bf16": ({"freeze_bn": True, "freeze_groups": 2, "backbone_lr_mult": 0.1, "precision": "bf16"}, 7),
 }  # fmt: skip
@@ -180,12 +180,12 @@ def test_padding_changes_no_prediction(processed_set, tmp_path, monkeypatch):
     trainer = steps_of(processed_set, tmp_path, epochs=1, batch_size=3)  # validated in batches of 10, 9 and 9
     shapes, hook = set(), trainer.ema.module.register_forward_pre_hook(lambda _, args: shapes.add(tuple(args[0].shape)))
     padded = trainer.predict("val")[0]
-    features = trainer.training_features()[0]
+    features = trainer.compute_features()[0]
     hook.remove()
     assert shapes == {(10, 3, 32, 32), (3, 3, 32, 32)}, "one shape for all validation images, and one for all features"
     monkeypatch.setattr(loop, "pad_batch", lambda images, rows: images)
     torch.testing.assert_close(trainer.predict("val")[0], padded, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(trainer.training_features()[0], features, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(trainer.compute_features()[0], features, rtol=1e-5, atol=1e-5)
     assert features.shape[0] == 28 and padded.abs().sum(1).min() > 0, "each row was written"
 
 

@@ -152,6 +152,7 @@ def probe(
     import torch.nn.functional as F
     from vehicle_nb.features import find_head
     from vehicle_nb.models.finetune import fit_probe
+    from vehicle_nb.training.checkpoints import progress_bar
 
     start, head, state = time.perf_counter(), find_head(trainer.ema.module), trainer.state
     trainer.progress_file.update(stage="probe")
@@ -163,7 +164,7 @@ def probe(
         logits = head(features)
     loss, correct = F.cross_entropy(logits, labels, reduction="sum").item(), (logits.argmax(1) == labels).sum().item()
     state.metrics, state.seconds = [[loss, correct, len(labels)]], time.perf_counter() - start
-    with trainer.progress_bar() as bar:
+    with progress_bar(trainer) as bar:
         trainer.end_epoch(bar)
 
 

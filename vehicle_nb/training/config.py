@@ -176,8 +176,6 @@ def validate(
     config: TrainConfig,  # what the user chose
 ):
     "Refuse what cannot work, in one sentence, before anything is read or written."
-    from vehicle_nb.features import has_weights
-
     values = asdict(config)
     if wrong := wrong_values(values):
         raise VehicleError(f"{'; '.join(wrong)}.")
@@ -187,8 +185,6 @@ def validate(
                 raise VehicleError(f"--{name} must be {what}, not {values[name]}.")
     if config.epochs and config.max_minutes:
         raise VehicleError("--epochs and --max_minutes both say how long to train: give one of them.")
-    if config.probe and not has_weights(config.weights):
-        raise VehicleError("--probe trains only the head, so the rest must be trained already: give --weights pretrained, or a file.")
     if config.probe and (config.max_minutes or (config.epochs or 1) > 1):
         raise VehicleError("--probe looks at each image once, however long that takes: leave --epochs and --max_minutes out.")
     if (config.cutmix or 0) + config.mixup > 1:
@@ -198,7 +194,7 @@ def validate(
 
 def _validate_model(config: TrainConfig):
     "Refuse an architecture or weights that cannot be had, and sizes that no model takes."
-    from vehicle_nb.features import check_weights
+    from vehicle_nb.features import check_weights, has_weights
     from vehicle_nb.models.bundle import MAX_INPUT_SIZE
     from vehicle_nb.models.cnn import check_arch
     from vehicle_nb.models.finetune import NUM_GROUPS
@@ -208,6 +204,8 @@ def _validate_model(config: TrainConfig):
     if config.freeze_groups is not None and not 0 <= config.freeze_groups < NUM_GROUPS:
         raise VehicleError(f"--freeze_groups must be a whole number from 0 to {NUM_GROUPS - 1}, not {config.freeze_groups}.")
     check_arch(config.arch, config.input_size)
+    if config.probe and not has_weights(config.weights):
+        raise VehicleError("--probe trains only the head, so the rest must be trained already: give --weights pretrained, or a file.")
     check_weights(config.weights)
 
 

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
-from ..core import VehicleError
+from ..core import VehicleError, device_name
 from ..data.dataset import DistributedBatchSampler
 
 # %% ../../nbs/3_training/10b_dist_check.ipynb #34adb42d
@@ -171,9 +171,9 @@ def describe_ranks(
 ) -> tuple[list[str], list[str]]:  # lines of a table, and what is wrong
     "A row for each rank: its machine, device, backend, CPU threads and torch."
     device, identity = str(acc.device), ""
-    if acc.device.type == "cuda":
-        found = torch.cuda.get_device_properties(acc.device)
-        device, identity = f"{acc.device} {found.name}", str(getattr(found, "uuid", ""))
+    if acc.device.type != "cpu":
+        device = f"{acc.device} {device_name(acc.device)}"
+        identity = str(getattr(getattr(torch, acc.device.type).get_device_properties(acc.device), "uuid", ""))
     backend = dist.get_backend() if dist.is_initialized() else "none"
     own = (socket.gethostname(), device, backend, str(torch.get_num_threads()), torch.__version__)
     rows = gather_object([(str(acc.process_index), *own, identity)])
