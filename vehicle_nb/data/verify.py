@@ -19,7 +19,7 @@ cv2.setNumThreads(1)  # workers are forked: a thread pool of OpenCV in the paren
 
 # %% ../../nbs/1_data/02e_verify.ipynb #d9e88f62
 GREY_SIDE, KEYPOINTS = 64, 96  # side of the grey thumbnail in pixels; most keypoints of an image
-DETECT_SIDE = 184  # longest side in pixels at which keypoints are searched
+DETECT_SIDE = 224  # longest side in pixels at which keypoints are searched
 # What is known of one image, 6 kB: a squashed grey thumbnail; how many keypoints; of each its x and y (in 256ths of the
 # sides), its size (32 steps an octave) and its angle (in 256ths of a turn); and its descriptor as 2×64 bits.
 DESCRIPTION = np.dtype(
