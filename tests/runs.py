@@ -1,9 +1,11 @@
 """When two runs are the same run, and where processes may meet."""
 
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -23,3 +25,12 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+@contextmanager
+def on_the_cpu_below(gpus: int):
+    "So many ranks need a GPU each, or none."
+    with pytest.MonkeyPatch.context() as patch:
+        if torch.cuda.device_count() < gpus:
+            patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield

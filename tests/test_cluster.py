@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from conftest import ROOT
-from runs import free_port
+from runs import free_port, on_the_cpu_below
 from test_distributed import FORKS, ended, launch
 from tiny import tiny_processed
 
@@ -27,9 +26,7 @@ from vehicle_nb.training.dist import LAUNCH_VARIABLES, check_leftovers, slurm_pl
 @pytest.fixture(scope="module", autouse=True)
 def on_the_cpu_where_gpus_are_too_few():
     "Two ranks need two GPUs, or none."
-    with pytest.MonkeyPatch.context() as patch:
-        if torch.cuda.device_count() < 2:
-            patch.setenv("ACCELERATE_USE_CPU", "true")
+    with on_the_cpu_below(2):
         yield
 
 

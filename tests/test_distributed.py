@@ -26,7 +26,7 @@ from conftest import ROOT
 from forks import FORKS, Forked
 from ranks import hold_store
 from ranks import run as run_rank
-from runs import free_port, same_run
+from runs import free_port, on_the_cpu_below, same_run
 from tiny import tiny_processed
 
 import vehicle_nb
@@ -47,9 +47,7 @@ SMALL = {"input_size": 32, "batch_size": 8, "precision": "fp32", "ema": 0.998}
 @pytest.fixture(scope="module", autouse=True)
 def on_the_cpu_where_gpus_are_too_few():
     "Four ranks need four GPUs, or none."
-    with pytest.MonkeyPatch.context() as patch:
-        if torch.cuda.device_count() < 4:
-            patch.setenv("ACCELERATE_USE_CPU", "true")
+    with on_the_cpu_below(4):
         yield
 
 

@@ -593,6 +593,19 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, args, said):
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) in (["raw"], ["data", "raw"])
 
 
+def test_a_journal_of_bytes_alone_does_not_hide_near_copies(tmp_path):
+    "`--duplicates exact` describes no image; the next run, which needs that, reads them again, and a copy is found."
+    for name, seed in (("boat", 1), ("bus", 2)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        draw_vehicle(name, seed, 200).save(tmp_path / "raw" / name / "one.jpg")
+    draw_vehicle("bus", 2, 200).rotate(8).save(tmp_path / "raw" / "bus" / "turned.jpg")
+    groups = [
+        audit(tmp_path / "raw", 1, True, journal=tmp_path / "files.jsonl", duplicates=how).table["group"].nunique()
+        for how in ("exact", "near", "exact")
+    ]
+    assert groups == [3, 2, 3]
+
+
 def test_a_folder_without_any_image(tmp_path):
     for name in ("bus", "car"):
         (tmp_path / "raw" / name).mkdir(parents=True)

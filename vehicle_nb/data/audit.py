@@ -24,7 +24,8 @@ import pandas as pd
 from PIL import Image
 
 from ..core import VehicleError, path_text
-from .sources import class_folders, list_files, raw_root
+from .listing import RawSet
+from .sources import read_set
 from .duplicates import near_duplicates
 from .images import BadImage, file_bytes, read_image
 from .scenes import capture_time, is_camera, sequence_keys, split_by_foreground
@@ -45,7 +46,8 @@ def _facts(path: Path, each=None, side: int = 224, near: bool = True) -> dict:
         img = read_image(data, size_hint=side)
         width, height = img.info["original_size"]
         facts |= {"width": width, "height": height, "format": img.info["format"], "note": img.info["note"]}
-        facts["description"] = describe(img).tobytes() if near else bytes(DESCRIPTION.itemsize)
+        if near:
+            facts["description"] = describe(img).tobytes()
         if facts["format"] in _HAS_EXIF:
             with Image.open(io.BytesIO(data)) as opened:
                 facts["taken"] = capture_time(opened)
@@ -75,8 +77,8 @@ def file_stamp(
         return ""
 
 
-def _read_journal(journal: Path) -> dict:
-    "Records of an earlier run by path, without those of another version and a truncated last line."
+def _read_journal(journal: Path, near: bool) -> dict:
+    "Records of an earlier run by path, without those of another version, those that lack what is needed, and a truncated last line."
     known = {}
     try:
         with open(journal, "rb") as file:
@@ -87,7 +89,8 @@ def _read_journal(journal: Path) -> dict:
                     name, key, facts, packed = json.loads(line)
                     if packed:
                         facts["description"] = zlib.decompress(base64.b64decode(packed))
-                    known[name] = key, facts
+                    if packed or facts["reason"] or not near:  # a run that compared bytes alone has described no image
+                        known[name] = key, facts
                 except (ValueError, TypeError, zlib.error):
                     continue
     except (OSError, ValueError):
@@ -102,11 +105,11 @@ def _journal_line(name: str, key: str, facts: dict) -> bytes:
     return json.dumps([name, key, plain, packed]).encode() + b"\n"
 
 # %% ../../nbs/1_data/02b_audit.ipynb #52ec471a
-def _read_all(files: list[Path], root: Path, workers, quiet: bool, func, journal: Path | None):
+def _read_all(files: list[Path], root: Path, workers, quiet: bool, func, journal: Path | None, near: bool = True):
     "Yield `(path, facts)` for all files; known ones come from the journal, new ones are added to it."
     names = {path: path_text(path.relative_to(root)) for path in files}
     keys = {path: file_stamp(path) for path in files}
-    known = _read_journal(journal) if journal else {}
+    known = _read_journal(journal, near) if journal else {}
     done = {path: known[names[path]][1] for path in files if known.get(names[path], ("",))[0] == keys[path] != ""}
     del known
     left = [path for path in files if path not in done]
@@ -267,7 +270,7 @@ class Audit:
 
 # %% ../../nbs/1_data/02b_audit.ipynb #4b8cd458
 def audit(
-    raw: str | Path,  # raw folder: one subfolder of images per class
+    raw: str | Path | RawSet,  # raw folder: one subfolder of images per class
     workers: int | None = None,  # number of processes; None means one per core
     quiet: bool = False,  # no progress bar
     each=None,  # each(sha256, img) is called, in the worker, with each decoded image
@@ -280,24 +283,22 @@ def audit(
     "Read every file of a raw folder once: size and format, broken files, near-duplicates."
     if duplicates not in DUPLICATES:
         raise VehicleError(f"--duplicates must be {', '.join(DUPLICATES)}, not {duplicates!r}.")
-    root, classes = raw_root(raw), list(class_folders(raw))
+    source, near = read_set(raw), duplicates == "near"
+    root, classes = source.root, list(source.classes)
     reviewed = read_decisions(decisions, classes) if decisions else {}
-    listed = list_files(raw)
-    files = [path for _, path, reason in listed if not reason]
+    files = [path for _, path, reason in source.rows if not reason]
     rows = {
         path: {"path": path_text(path.relative_to(root)), "folder": name, **EMPTY, "problem": reason}
-        for name, path, reason in listed
+        for name, path, reason in source.rows
     }
-    described, where = np.zeros(len(files), DESCRIPTION), {}
-    places = {path: n for n, path in enumerate(files)}
-    for path, facts in _read_all(files, root, workers, quiet, partial(_facts, each=each, side=side, near=duplicates == "near"), journal):
+    described, places = np.zeros(len(files), DESCRIPTION), {path: n for n, path in enumerate(files)}
+    for path, facts in _read_all(files, root, workers, quiet, partial(_facts, each=each, side=side, near=near), journal, near):
         if "description" in facts:
             described[places[path]] = np.frombuffer(facts.pop("description"), DESCRIPTION)[0]
-            where[path] = places[path]
         rows[path] |= facts | {"problem": facts["reason"]}
     table = pd.DataFrame(list(rows.values())).drop(columns="reason")
-    spots = np.array([where.get(path, -1) for path in rows])
-    one = table[spots >= 0].drop_duplicates("sha256").sort_values("sha256")  # in an order that does not depend on file names
+    spots = np.array([places.get(path, -1) for path in rows])
+    one = table[table["problem"] == ""].drop_duplicates("sha256").sort_values("sha256")  # in an order that does not depend on file names
     table["group"], pairs, cameras = _groups(table, one, described[spots[one.index]], duplicates, workers, quiet)
     table["sequence"] = sequence_keys(table["path"].tolist(), table["taken"].tolist(), group_by)
     return Audit(root, apply_decisions(table, reviewed)[AUDIT_COLUMNS], pairs, classes, duplicates, cameras, list(rows))

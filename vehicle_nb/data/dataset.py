@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..core import VehicleError, path_from_text, progress
 from ..files import atomic_write, supports_locks
-from .sources import class_folders, raw_root
+from .sources import read_set
 from ..parallel import cpu_count
 from .split import SPLITS
 
@@ -76,9 +76,9 @@ def class_changes(
     try:
         with open(Path(data) / "manifest.csv", encoding="utf-8", newline="") as file:
             first = next(row["path"] for row in csv.DictReader(file) if row["split"])
-        if not path_from_text(raw_root(raw), first).exists():  # made from another raw folder
+        if not path_from_text((source := read_set(raw)).root, first).exists():  # made from another raw folder
             return ""
-        now, then = set(class_folders(raw)), set(read_config(data)["classes"])
+        now, then = set(source.classes), set(read_config(data)["classes"])
     except (OSError, ValueError, KeyError, StopIteration, VehicleError):
         return ""
     changes = [f"{word} {', '.join(sorted(names))}" for word, names in (("now has", now - then), ("no longer has", then - now)) if names]

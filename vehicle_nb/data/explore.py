@@ -21,7 +21,7 @@ from .audit_report import check_report, write_report
 from .. import commands
 from ..core import VehicleError, best_device, in_notebook
 from ..files import atomic_write, file_lock, paths_overlap
-from .sources import class_folders, disk_errors
+from .sources import disk_errors, read_set
 from .label_issues import FEATURE_SIZE, HOW_TO_GET_WEIGHTS, file_features, find_label_issues
 
 # %% ../../nbs/1_data/02_explore.ipynb #4c268926
@@ -80,12 +80,12 @@ def explore(
 ) -> Path:
     "Audit the raw images: broken files, near-duplicates and label issues, in one HTML report."
     output = Path(output)
-    classes = list(class_folders(raw))
+    source = read_set(raw)
     if paths_overlap(raw, output):
         raise VehicleError(f"The raw folder {raw} and the report {output} must not contain each other. Choose another --output.")
     check_report(output)
     decisions = output / Path(DECISIONS_FILE).name
-    reviewed = read_decisions(decisions, classes)
+    reviewed = read_decisions(decisions, list(source.classes))
     if weights != "none":  # imported here: it loads torch
         from vehicle_nb.features import check_weights
 
@@ -93,7 +93,7 @@ def explore(
     with disk_errors(output), file_lock(output):
         (output / ".cache").mkdir(parents=True, exist_ok=True)
         journal = output / ".cache" / "files.jsonl"
-        found = audit(raw, workers or None, quiet, journal=journal, decisions=decisions, duplicates=duplicates, group_by=group_by)
+        found = audit(source, workers or None, quiet, journal=journal, decisions=decisions, duplicates=duplicates, group_by=group_by)
         label_issues = None
         if weights != "none":
             features = _cached_features(found, found.usable, weights, output, quiet)
