@@ -17,6 +17,7 @@ from vehicle_nb.data.images import BadImage
 from vehicle_nb.data.sources import get_data, read_set
 from vehicle_nb.serving import feedback
 from vehicle_nb.serving.feedback import FeedbackStore, feedback_store, new_code, plain_text, read_feedback, review_feedback
+from vehicle_nb.serving.i18n import languages
 from vehicle_nb.serving.predictor import Prediction, Predictor
 
 TOP = [(name, p) for name, p in zip(CLASSES, (0.7, 0.2, 0.06, 0.04), strict=True)]
@@ -134,6 +135,7 @@ def test_number_bytes_and_visitors_are_bounded(tmp_path, monkeypatch):
     with pytest.raises(VehicleError, match="at most 2 corrections are taken in an hour"):
         save(hourly)
     save(hourly, visitor="Bob")
+    assert languages()["fr"].error("at most 2 corrections are taken in an hour") == "2 corrections au plus sont acceptées par heure"
     now = feedback.time.monotonic()
     monkeypatch.setattr(feedback.time, "monotonic", lambda: now + 3601)
     save(hourly)
@@ -155,13 +157,19 @@ def test_what_is_no_image_is_refused_and_a_broken_disk_is_the_operators_matter(s
 def test_a_server_that_was_killed_leaves_nothing_half(store):
     save(store)
     (row,) = read_feedback(store.folder)
-    (store.folder / "0123456789abcdef.jpg").write_bytes(jpeg())  # its row was never written
-    (store.folder / "holiday.jpg").write_bytes(jpeg())  # not ours
+    new = store.folder / ".new-0123456789abcdef.jpg"
+    new.write_bytes(jpeg())  # its row was never written
+    (store.folder / "holiday.jpg").write_bytes(jpeg())  # somebody else's
     save(store, jpeg(seed=1))
-    assert "0123456789abcdef.jpg" not in files(store.folder) and "holiday.jpg" in files(store.folder)
+    assert not new.exists() and files(store.folder)[-2:] == ["holiday.jpg", "labels.csv"] and len(files(store.folder)) == 4
+    (store.folder / row["file"]).rename(store.folder / f".new-{row['file']}")  # its row was written, and then came the end
+    assert store.delete(new_code()) is False and (store.folder / row["file"]).is_file()
     (store.folder / row["file"]).unlink()
     save(store, jpeg(seed=2))
     assert row["file"] not in {row["file"] for row in read_feedback(store.folder)} and len(read_feedback(store.folder)) == 2
+    (store.folder / "labels.csv").rename(store.folder / "old.csv")  # an operator who puts the table away loses no image
+    save(store, jpeg(seed=3))
+    assert len(list(store.folder.glob("*.jpg"))) == 4 and len(read_feedback(store.folder)) == 1
 
 
 def test_a_table_that_a_spreadsheet_saved_is_read_and_a_broken_one_is_left_alone(store, capsys):

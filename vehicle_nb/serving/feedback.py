@@ -37,7 +37,7 @@ from .predictor import Prediction
 COLUMNS = ("file", "label", "other", "answer", "probability", "correct", "model", "date", "code")
 LABELS = "labels.csv"  # the table, beside the images
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # no 0 and O, no 1 and I: 5 bits a letter
-_OWN_IMAGE = re.compile(r"[0-9a-f]{16}\.jpg")
+_NEW = ".new-"  # how an image is called until its row is in the table
 _threads = threading.Lock()  # a file lock alone would not keep the threads of one process apart
 
 
@@ -82,6 +82,14 @@ def read_feedback(
         raise VehicleError(f"{path} cannot be used: {error}. Undo your change of it, or move the file away.") from None
 
 
+def _settle(folder: Path, rows: list[dict]):
+    "Give new images their names, and remove those without a row: the server was killed before it was written."
+    names = {row["file"] for row in rows}
+    for path in folder.glob(f"{_NEW}*.jpg"):
+        name = path.name.removeprefix(_NEW)
+        path.replace(folder / name) if name in names else path.unlink()
+
+
 @contextmanager
 def edit_feedback(
     folder: str | Path,  # of corrections; made if needed
@@ -91,15 +99,14 @@ def edit_feedback(
     folder.mkdir(0o700, parents=True, exist_ok=True)  # only the operator reads what visitors sent
     with _threads, FileLock(folder / ".lock", timeout=60) if supports_locks(folder) else nullcontext():
         rows = read_feedback(folder)
-        for path in folder.glob("*.jpg"):
-            if _OWN_IMAGE.fullmatch(path.name) and path.name not in {row["file"] for row in rows}:
-                path.unlink()
+        _settle(folder, rows)
         rows = [row for row in rows if (folder / row["file"]).is_file()]
         yield rows
         with atomic_write(folder / LABELS, "w") as file:
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
+        _settle(folder, rows)
 
 # %% ../../nbs/5_serving/15f_feedback.ipynb #fb-store
 class FeedbackStore:
@@ -140,7 +147,7 @@ class FeedbackStore:
         with _disk_errors(), edit_feedback(self.folder) as rows:
             refused = self._refuse(visitor, len(rows), len(jpeg))
             if not refused:
-                with atomic_write(self.folder / name) as file:
+                with atomic_write(self.folder / f"{_NEW}{name}") as file:
                     file.write(jpeg)
                 rows.append(dict(zip(COLUMNS, cells, strict=True)))
                 self.times[visitor].append(time.monotonic())
