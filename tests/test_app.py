@@ -387,7 +387,7 @@ def sentences() -> set[str]:
     "All sentences of the page: what the code gives to `say`, and those that it chooses from."
     found = {UNKNOWN_TEXT, "starting", "training", "testing", "finished", "stopped", *ui.STAGES.values(), *ui.ORDERS}
     found |= {confidence_words(p) for p in (0, 0.5, 0.7, 0.9, 0.99)}
-    for path in (Path(PAGE), *(ROOT / "vehicle_nb" / "serving" / f"{name}.py" for name in ("ui", "session"))):
+    for path in (Path(PAGE), *(ROOT / "vehicle_nb" / "serving" / f"{name}.py" for name in ("ui", "session", "examples"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say" and node.args:
                 branches = [node.args[0]]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GREY', 'JPEG_OPTIONS', 'MIN_SIDE', 'MAX_ASPECT', 'MANIFEST_COLUMNS', 'letterbox', 'save_image', 'augment_image',
-           'make_manifest', 'given_split', 'preprocess']
+           'make_manifest', 'given_split', 'describe_source', 'preprocess']
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ddafac73
 import hashlib
@@ -30,6 +30,7 @@ from vehicle_nb.files import (
     check_replace,
     file_lock,
     paths_overlap,
+    read_source_info,
     recover,
     swap_dir,
     work_dir,
@@ -232,6 +233,22 @@ def _config(manifest: pd.DataFrame, classes: list[str], settings: dict) -> dict:
         "content_hash": hashlib.sha256(content.encode()).hexdigest(),
     }
 
+# %% ../../nbs/1_data/03_preprocess.ipynb #loop-source
+_SOURCES = {"demo": "the demo set", "kaggle": "Kaggle ({handle})", "from": "own images"}
+_DRAWN = r"(?:.*/)?([^/]+)/\1_\d{4}\.jpg"  # as the demo set names its files
+
+
+def describe_source(
+    raw: Path,  # folder of raw images
+    paths: pd.Series,  # of its training images, as in the manifest
+) -> dict:  # drawn: are most of them drawings of the demo set? source: in one line, without any path
+    "Where the images of a set come from, as far as their folder says it."
+    about, _ = read_source_info(raw)
+    parts = [about, *about.get("added", [])]
+    words = [_SOURCES.get(part.get("source"), "own images").format(handle=part.get("handle")) for part in parts]
+    drawn = "demo" in [part.get("source") for part in parts] and paths.str.fullmatch(_DRAWN).mean() > 0.5
+    return {"drawn": bool(drawn), "source": " + ".join(dict.fromkeys(words))}
+
 # %% ../../nbs/1_data/03_preprocess.ipynb #9dd77061
 def _restore(manifest: pd.DataFrame, raw: RawSet, work: Path, settings: dict, workers: int | None) -> None:
     "Decode again the images that are missing in the work folder (something may have deleted them)."
@@ -260,6 +277,7 @@ def _build(
     with atomic_write(work / "new" / "manifest.csv", "w") as file:
         manifest.to_csv(file, index=False, lineterminator="\n")
     config = _config(manifest, classes, settings) | ({"given_split": given} if given else {})
+    config |= describe_source(raw.top or raw.root, manifest["path"][manifest["split"] == "train"])
     write_json(work / "new" / "config.json", config)
     return config
 
