@@ -1,0 +1,246 @@
+// The page around classify.js: where pictures come from, how answers are shown, and in which language.
+import { describe, load } from "./classify.js";
+
+const $ = (selector) => document.querySelector(selector);
+
+// --- words: the language files of the Streamlit page; the English sentence is the key ---
+
+const ENGLISH = { name: "English", decimal: ".", percent_sign: "%", texts: {}, classes: {} };
+let words = ENGLISH, language = "en";
+
+const say = (text, values = {}) => (words.texts[text] ?? text).replace(/{(\w+)}/g, (_, name) => values[name]);
+
+function className(label) {
+  const name = label.replaceAll("_", " ").trim();
+  return words.classes[label.toLowerCase().replaceAll(" ", "_")] ?? name.slice(0, 1).toUpperCase() + name.slice(1);
+}
+
+function percent(p, digits = 0) { // never rounded to 0 % or 100 %
+  const edge = 10 ** -digits;
+  const text = p > 1 - edge / 200 ? `>${(100 - edge).toFixed(digits)}` : p < edge / 200 ? `<${edge.toFixed(digits)}` : (100 * p).toFixed(digits);
+  return text.replace(".", words.decimal) + words.percent_sign;
+}
+
+function confidence(p) {
+  if (p >= 0.97) return say("almost certain");
+  if (p >= 0.85) return say("confident");
+  if (p >= 0.65) return say("fairly sure");
+  return p >= 0.45 ? say("leaning this way") : say("only a guess");
+}
+
+function opening(p) {
+  if (p >= 0.85) return say("This is");
+  return p >= 0.45 ? say("This looks like") : say("My best guess");
+}
+
+// Elements are made of text, never of HTML: names of files and classes are only names.
+function make(tag, { text, on = {}, ...attributes } = {}, ...inside) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== undefined) node.setAttribute(name, value);
+  for (const [event, action] of Object.entries(on)) node.addEventListener(event, action);
+  node.append(...(text === undefined ? [] : text.split(/<b>(.*?)<\/b>/).map((part, i) => (i % 2 ? make("b", { text: part }) : part))), ...inside);
+  return node;
+}
+
+async function speak(code, about) {
+  language = code in about.languages ? code : "en";
+  words = language === "en" ? ENGLISH : await (await fetch(`languages/${language}.json`)).json();
+  document.documentElement.lang = language;
+  document.title = $("h1").textContent = about.vehicles ? say("Which vehicle is this?") : say("What is this?");
+  for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
+  $("#language").setAttribute("aria-label", say("Language"));
+  $("#language").value = language;
+  $("#knows ul").replaceChildren(...about.classes.map((label) => make("li", { text: className(label) })));
+  for (const node of document.querySelectorAll("#examples button")) node.setAttribute("aria-label", say("Example: {label}", { label: className(node.dataset.label) }));
+  offline();
+  show();
+}
+
+// --- pictures ---
+
+let model, seen = [], chosen = 0, looked = false; // what was asked last: {name, file, url, found} or {name, why}
+
+async function ask(files) {
+  for (const { url } of seen) if (url) URL.revokeObjectURL(url);
+  [seen, chosen, looked] = [[], 0, false];
+  const started = performance.now();
+  for (const file of files) {
+    $("#status").textContent = say("Looking at {n} pictures …", { n: files.length });
+    try {
+      seen.push({ name: file.name, file, found: await model.classify(file), url: URL.createObjectURL(file) });
+    } catch (error) {
+      seen.push({ name: file.name, why: error.message === "NaN" ? say("the model is damaged") : say("not an image, or a format that this browser cannot read") });
+    }
+  }
+  const n = Math.round((performance.now() - started) / files.length);
+  $("#status").textContent = say("Answered on this device in {n} ms.", { n });
+  show();
+  $("#result").focus(); // its label is what a screen reader says
+  $("#result").scrollIntoView({ block: "nearest" });
+}
+
+const take = (files) => { if (model && files.length) ask([...files].slice(0, 100)); };
+
+function sources() {
+  const input = $("#files"), zone = $("#drop");
+  input.addEventListener("change", () => { take(input.files); input.value = ""; });
+  addEventListener("paste", (event) => take(event.clipboardData?.files ?? []));
+  for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // or the browser would open the file
+  addEventListener("dragover", () => zone.classList.add("over"));
+  for (const kind of ["dragleave", "drop"]) addEventListener(kind, () => zone.classList.remove("over"));
+  addEventListener("drop", (event) => take(event.dataTransfer.files));
+  input.disabled = false;
+  camera();
+}
+
+function camera() {
+  const open = $("#camera"), finder = $("#viewfinder"), video = $("video");
+  open.hidden = !navigator.mediaDevices?.getUserMedia; // browsers give it to https and localhost alone
+  const stop = () => {
+    for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+    video.srcObject = null;
+    [open.hidden, finder.hidden] = [false, true];
+    open.focus();
+  };
+  open.addEventListener("click", async () => {
+    try {
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch {
+      $("#status").textContent = say("The camera cannot be used: the browser or another program keeps it.");
+      return;
+    }
+    [open.hidden, finder.hidden] = [true, false];
+    await video.play();
+    $("#shoot").focus();
+  });
+  $("#shoot").addEventListener("click", async () => {
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const photo = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
+    stop();
+    take([new File([photo], "camera.jpg", { type: photo.type })]);
+  });
+  $("#close").addEventListener("click", stop);
+}
+
+function examples(about) {
+  $("#examples").hidden = !about.examples.length;
+  for (const { file, label } of about.examples) {
+    const choose = async () => take([new File([await (await fetch(file)).blob()], file.split("/").pop())]);
+    $("#examples .strip").append(make("button", { "data-label": label, on: { click: choose } }, make("img", { src: file, alt: "", loading: "lazy" })));
+  }
+}
+
+// --- answers ---
+
+function show() {
+  const parts = seen.length > 1 ? [gallery()] : [];
+  if (seen.length) parts.push(...large(seen[chosen]));
+  $("#result").replaceChildren(...parts);
+  $("#result").setAttribute("aria-label", seen.map(({ why, found }) => why ?? (found.known ? `${short(found)}, ${percent(found.top[0].probability)}` : say("Unknown"))).join("; "));
+}
+
+const short = ({ known, top }) => (known ? className(top[0].label) : say("Unknown"));
+
+function large({ name, why, url, found, file }) {
+  if (why) return [make("p", { class: "error", text: say("{name} cannot be used: {why}.", { name, why }) })];
+  const canvas = looked && found.maps ? heat(file, found) : undefined;
+  const picture = canvas ?? make("img", { src: url, alt: say("The picture {name}", { name }) });
+  const side = make("div", {}, sign(found), make("p", { text: found.known ? say("The best guesses") : say("Of what I know, these come nearest:") }), bars(found));
+  const box = make("div", { class: "image" }, picture);
+  if (found.maps) {
+    const change = () => { looked = !looked; show(); $("#looked").focus(); };
+    const tick = make("input", { type: "checkbox", id: "looked", on: { change } });
+    tick.checked = looked;
+    box.append(make("label", { class: "switch" }, tick, say("Show where it looked")));
+    if (looked) box.append(make("p", { class: "small", text: say("Bright places spoke for the best guess (class activation map).") }));
+  }
+  return [make("div", { class: "answer" }, box, side)];
+}
+
+function sign({ known, top: [{ label, probability: p }] }) {
+  const unknown = model.about.vehicles ? say("I don’t recognise this vehicle") : say("I don’t recognise this");
+  const [head, large, below] = known ? [opening(p), className(label), `<b>${percent(p)}</b> ${confidence(p)}`] : [say("Unknown"), unknown, reason()];
+  const lines = Object.entries({ head, label: large, below }).map(([name, text]) => make("div", { class: name, text }));
+  return make("div", { class: `sign ${known ? "known" : "unknown"}` }, ...lines);
+}
+
+function reason() {
+  if (model.about.ood_score === "max_softmax") return say("No class is probable enough.");
+  return say("It looks too little like the pictures that the network learned from.");
+}
+
+function bars({ known, top }) {
+  const rows = top.slice(0, 5).filter(({ probability }, i) => !i || probability >= 0.001).map(({ label, probability: p }) => {
+    const fill = make("i");
+    fill.style.width = `${100 * p}%`;
+    return make("li", {}, make("span", { class: "name", text: className(label) }), make("span", { class: "rail" }, fill), make("span", { class: "p", text: percent(p, 1) }));
+  });
+  return make("ol", { class: known ? "bars" : "bars unknown", "aria-label": say("Bar chart") }, ...rows);
+}
+
+function gallery() {
+  const cards = seen.map(({ name, why, url, found }, i) => {
+    const best = found?.top[0], label = found ? short(found) : say("Not readable");
+    const choose = () => { chosen = i; show(); $(".gallery").children[i].focus(); };
+    const inside = [url ? make("img", { src: url, alt: "" }) : make("span", { class: "nothing", text: "✕", "aria-hidden": "true" })];
+    inside.push(make("b", {}, label), make("span", { text: !found ? why : found.known ? percent(best.probability) : "" }), make("small", {}, name));
+    return make("button", { class: found?.known ? "card" : "card unknown", "aria-pressed": i === chosen, on: { click: choose } }, ...inside);
+  });
+  return make("div", { class: "gallery" }, ...cards);
+}
+
+// The picture in grey with warm colours where the class activation map is high.
+function heat(file, { maps, top, box: [left, top_, width, height], size }) {
+  const [, , rows, columns] = maps.dims, from = top[0].index * rows * columns;
+  const values = maps.data.subarray(from, from + rows * columns), most = Math.max(1e-6, ...values);
+  const small = new OffscreenCanvas(columns, rows), pixels = new ImageData(columns, rows);
+  values.forEach((v, i) => pixels.data.set([255, 150, 0, 220 * Math.max(0, v) / most], 4 * i));
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  const canvas = make("canvas", { role: "img", "aria-label": say("Bright places spoke for the best guess (class activation map).") });
+  createImageBitmap(file).then((bitmap) => {
+    const scale = Math.min(1, 800 / Math.max(bitmap.width, bitmap.height));
+    [canvas.width, canvas.height] = [bitmap.width * scale, bitmap.height * scale];
+    const context = canvas.getContext("2d");
+    context.filter = "grayscale(1) brightness(0.75)";
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    context.filter = "none";
+    bitmap.close();
+    context.imageSmoothingQuality = "high";
+    const [x, y] = [columns / size, rows / size]; // the map belongs to the square, the picture is a part of it
+    context.drawImage(small, left * x, top_ * y, width * x, height * y, 0, 0, canvas.width, canvas.height);
+  });
+  return canvas;
+}
+
+// --- without a network ---
+
+function offline() {
+  const able = "serviceWorker" in navigator;
+  $("#offline").textContent = able ? say("After the first visit it also works without a network.") : say("To work without a network, this page needs an https address.");
+}
+
+// --- start ---
+
+async function main() {
+  const about = await describe();
+  for (const [code, name] of Object.entries(about.languages)) $("#language").append(make("option", { value: code, text: name }));
+  $("#language").addEventListener("change", (event) => speak(event.target.value, about));
+  $("#files").disabled = true;
+  examples(about);
+  await speak(navigator.language.split("-")[0].toLowerCase(), about);
+  $("#knows").hidden = false;
+  try {
+    model = await load(about);
+  } catch (error) {
+    $("#status").textContent = say("The model cannot be loaded ({why}). Reload the page, or try another browser.", { why: error.message });
+    $("#status").className = "error";
+    return;
+  }
+  $("#status").textContent = say("Ready.");
+  sources();
+  document.documentElement.dataset.ready = "yes";
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js");
+}
+
+main();
