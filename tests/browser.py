@@ -1,4 +1,4 @@
-"""A real browser for tests: where Chromium is, how it is started, and a host for static pages that writes down what it is asked."""
+"""A real browser for tests: where Chromium is, how it is started, and a host for static pages."""
 
 import functools
 import http.server

@@ -1,4 +1,4 @@
-"""The page that needs no server: written whole or not at all; in a real browser it answers as Python does, and asks nobody else.
+"""The page that needs no server: written whole or not at all; in a real browser it answers as Python does, and asks nobody.
 
 The browser tests skip themselves, and say so, where there is no Chromium, no ONNX, or no network for the runtime.
 """
@@ -21,9 +21,9 @@ from tiny import CLASSES, coloured, tiny_bundle
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
-from vehicle_nb.evaluation.ood import build_feature_bank, knn_score
+from vehicle_nb.evaluation.ood import build_feature_bank, knn_score, ood_score
 from vehicle_nb.features import extract_features
-from vehicle_nb.models.bundle import load_bundle, save_bundle
+from vehicle_nb.models.bundle import OOD_SCORES, load_bundle, save_bundle
 from vehicle_nb.models.cnn import create_model
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.serving import onnx_export, web_export
@@ -64,7 +64,8 @@ def test_a_page_replaces_an_older_page_and_nothing_else(bundle, tmp_path, quick,
     site = tmp_path / "site"
     vehicle_export(str(bundle), web=str(site))
     assert "http.server" in capsys.readouterr().out
-    assert json.loads((site / "sw.js").read_text().partition(" ")[2]) == ["./", "index.html", "model.onnx", "model.json", "runtime/a.mjs"]
+    kept = json.loads((site / "sw.js").read_text().partition(" ")[2])
+    assert kept == ["./", "index.html", "model.onnx", "model.json", "runtime/a.mjs"]
     vehicle_export(str(bundle), web=str(site))
     (site / "notes.txt").write_text("mine")
     with pytest.raises(VehicleError, match=r"notes\.txt.*--web"):
@@ -201,19 +202,22 @@ ASK = """async (files) => {
   for (const file of files) {
     const blob = new Blob([Uint8Array.from(atob(file), (c) => c.charCodeAt(0))]);
     const { probs, score, top, known } = await model.classify(blob);
-    found.push({ probs, score, known, label: top[0].label, pixels: Array.from((await prepare(blob, model.about.image_size)).data) });
+    const pixels = Array.from((await prepare(blob, model.about.image_size)).data);
+    found.push({ probs, score, known, label: top[0].label, pixels });
   }
   return found;
 }"""
 
 
 def test_the_browser_gives_the_answers_of_python(visit, bundle):
-    drawn = [draw_vehicle("bus", 3, 400), draw_vehicle("boat", 4, 300), coloured("tractor", 1, (50, 70)), coloured("bus", 2, (640, 40))]
+    drawn = [draw_vehicle("bus", 3, 400), draw_vehicle("boat", 4, 300)]
+    drawn += [coloured("tractor", 1, (50, 70)), coloured("bus", 2, (640, 40))]
     exact = [encode(image, "PNG") for image in drawn]
     clear = drawn[1].convert("RGBA")
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
-    near = [encode(image, quality=90) for image in drawn] + [oriented(drawn[0], turn) for turn in (3, 6)] + [encode(drawn[0].resize((1300, 900)))]
-    near += [encode(clear, "PNG"), encode(drawn[0], "WEBP"), encode(drawn[1].convert("L"), "PNG"), encode(drawn[3].quantize(16), "GIF")]
+    near = [encode(image, quality=90) for image in [*drawn, drawn[0].resize((1300, 900))]]
+    near += [oriented(drawn[0], turn) for turn in (3, 6)] + [encode(clear, "PNG"), encode(drawn[0], "WEBP")]
+    near += [encode(drawn[1].convert("L"), "PNG"), encode(drawn[3].quantize(16), "GIF")]
     predictor, tab = Predictor(bundle, device="cpu"), visit()
     found = tab.evaluate(ASK, [base64.b64encode(data).decode() for data in exact + near])
     for i, (data, result) in enumerate(zip(exact + near, found, strict=True)):
@@ -230,15 +234,18 @@ def test_the_numbers_of_a_decision_are_those_of_python(visit):
     tab = visit()
     logits, about = [1.0, 3.0, -2.0], {"classes": ["a", "b", "c"], "temperature": 2.0, "ood_threshold": 0.0}
     run = "async ([logits, about]) => (await import('./classify.js')).answer(logits, 0.5, about)"
-    probs = (torch.tensor(logits) / 2).softmax(0)
-    for kind, score in {"knn": 0.5, "energy": float(torch.tensor(logits).logsumexp(0)), "max_softmax": float(probs.max())}.items():
+    probs, knn = (torch.tensor(logits) / 2).softmax(0), torch.tensor([0.5])
+    for kind in OOD_SCORES:
+        score = ood_score(kind, torch.tensor([logits]), knn, 2.0)
         found = tab.evaluate(run, [logits, about | {"ood_score": kind}])
-        np.testing.assert_allclose([found["score"], *found["probs"]], [score, *probs], rtol=1e-5)
-    found = tab.evaluate(run, [logits, about | {"ood_score": "knn", "known_slope": 10, "known_center": 0.4, "ood_threshold": 0.6}])
+        np.testing.assert_allclose([found["score"], *found["probs"]], [*score, *probs], rtol=1e-5)
+    about |= {"ood_score": "knn", "known_slope": 10, "known_center": 0.4, "ood_threshold": 0.6}
+    found = tab.evaluate(run, [logits, about])
     np.testing.assert_allclose(found["probs"], probs / (1 + np.exp(-1)), rtol=1e-5)
     assert not found["known"] and [row["label"] for row in found["top"]] == ["b", "a", "c"]
     code = (STATIC / "app.js").read_text(encoding="utf-8")
-    steps = [(float(p), words) for p, words in re.findall(r'p >= ([\d.]+)\)? (?:return|\?) say\("([^"]*)"\)', code.partition("function opening")[0])]
+    found = re.findall(r'p >= ([\d.]+)\)? (?:return|\?) say\("([^"]*)"\)', code.partition("function opening")[0])
+    steps = [(float(p), words) for p, words in found]
     assert [confidence_words(p) for p, _ in steps] == [words for _, words in steps] and len(steps) == 4
     assert all(confidence_words(p - 1e-6) != words for p, words in steps)
 
@@ -249,7 +256,7 @@ def test_a_visitor_asks_in_every_way(visit):
     tab.wait_for_selector(".sign.known >> text=Bus")
     assert re.search(r"[\d>]\d%", tab.locator(".sign").inner_text()) and tab.locator(".bars li").count() >= 1
     assert tab.locator("img[alt='The picture my <b>bus</b>.jpg']").count() == 1, "a name is only a name"
-    give(tab, ("x.jpg", encode(coloured("boat", 1, (90, 60)).rotate(0))), ("cut.jpg", photo("bus")[:300]), ("page.jpg", b"<html>"))
+    give(tab, ("x.jpg", photo("boat")), ("cut.jpg", photo("bus")[:300]), ("page.jpg", b"<html>"))
     tab.wait_for_selector(".gallery button >> nth=2")
     assert tab.locator(".gallery .card").count() == 3 and tab.locator(".gallery >> text=Not readable").count() == 2
     tab.locator(".gallery button").nth(2).press("Enter")
@@ -259,8 +266,8 @@ def test_a_visitor_asks_in_every_way(visit):
     send = """([kind, data]) => {
       const box = new DataTransfer();
       box.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], "b.jpg"));
-      const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: box, bubbles: true }) : new ClipboardEvent(kind, { clipboardData: box, bubbles: true });
-      document.body.dispatchEvent(event);
+      const drop = new DragEvent(kind, { dataTransfer: box, bubbles: true });
+      document.body.dispatchEvent(kind === "drop" ? drop : new ClipboardEvent(kind, { clipboardData: box, bubbles: true }));
     }"""
     for kind, label in (("drop", "tractor"), ("paste", "boat")):
         tab.evaluate(send, [kind, base64.b64encode(photo(label)).decode()])
@@ -305,7 +312,8 @@ def test_it_speaks_french_fits_a_phone_and_is_read_aloud(visit):
         tab = visit(locale="fr-CA", viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)
         give(tab, ("a.jpg", photo("fire_truck")))
         tab.wait_for_selector(".sign >> text=Camion de pompiers")
-        assert tab.evaluate("document.documentElement.lang") == "fr" and "ne quittent pas cet appareil" in tab.locator("footer").inner_text()
+        assert tab.evaluate("document.documentElement.lang") == "fr"
+        assert "ne quittent pas cet appareil" in tab.locator("footer").inner_text()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360, "nothing is wider than the screen"
         assert tab.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Camion de pompiers, ")
         found = axe.Axe().run(tab).response["violations"]

@@ -271,16 +271,16 @@ def vehicle_export(
     public: bool = False,  # may everybody see it on the Hub? (a new repository is private otherwise)
     license: str = "",  # licence to name in the card, such as apache-2.0
     with_examples: bool = False,  # also pack the bundle's example images: are they yours to publish?
-    web: str = "",  # write a page that answers in the visitor's browser into this folder, for any static host, instead of the zip
+    web: str = "",  # instead of the zip, write a page for any static host into this folder: it answers in the visitor's browser
     runtime: str = "",  # for --web: folder with the files of ONNX Runtime Web; default: they are downloaded once
 ):
     "Pack a model and its card into one file, and put it on the Hub if asked to; or write a page that needs no server."
     folder = find_bundle(bundle if bundle is not None else "models")
     if web:
         if output or onnx or int8 or push:
-            raise VehicleError("--web writes a page instead of a zip. Omit --output, --onnx, --int8 and --push, or give them to a second command.")
-        sizes = export_web(folder, web, runtime, with_examples)
-        print(f"{web} ({', '.join(f'{part} {size / 1e6:.1f} MB' for part, size in sizes.items())}). Look at it: python -m http.server -d {shlex.quote(web)}")
+            raise VehicleError("--web writes a page instead of a zip. Give --output, --onnx, --int8 and --push to a second command.")
+        sizes = [f"{part} {size / 1e6:.1f} MB" for part, size in export_web(folder, web, runtime, with_examples).items()]
+        print(f"{web} ({', '.join(sizes)}). Look at it with: python -m http.server -d {shlex.quote(web)}")
         return
     name, path = folder.resolve().name, _zip_path(folder, output)
     if push:

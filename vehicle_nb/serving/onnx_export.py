@@ -103,7 +103,8 @@ def make_onnx(
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=2**15)},),
             )  # fmt: skip
     except Exception as error:  # the exporter has many error classes, and long messages
-        raise VehicleError(f"A network of the kind {config['arch']} cannot be written as ONNX ({type(error).__name__}): use it with PyTorch.") from None
+        reason = f"{config['arch']} cannot be written as ONNX ({type(error).__name__})"
+        raise VehicleError(f"A network of the kind {reason}. Use it with PyTorch.") from None
     proto = program.model_proto
     for key, value in (metadata | {"outputs": ",".join(names), "origin": MADE_BY}).items():
         proto.metadata_props.add(key=key, value=value)

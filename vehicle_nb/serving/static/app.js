@@ -17,8 +17,8 @@ function className(label) {
 
 function percent(p, digits = 0) { // never rounded to 0 % or 100 %
   const edge = 10 ** -digits;
-  const text = p > 1 - edge / 200 ? `>${(100 - edge).toFixed(digits)}` : p < edge / 200 ? `<${edge.toFixed(digits)}` : (100 * p).toFixed(digits);
-  return text.replace(".", words.decimal) + words.percent_sign;
+  const [sign, value] = p > 1 - edge / 200 ? [">", 100 - edge] : p < edge / 200 ? ["<", edge] : ["", 100 * p];
+  return sign + value.toFixed(digits).replace(".", words.decimal) + words.percent_sign;
 }
 
 function confidence(p) {
@@ -38,7 +38,8 @@ function make(tag, { text, on = {}, ...attributes } = {}, ...inside) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) if (value !== undefined) node.setAttribute(name, value);
   for (const [event, action] of Object.entries(on)) node.addEventListener(event, action);
-  node.append(...(text === undefined ? [] : text.split(/<b>(.*?)<\/b>/).map((part, i) => (i % 2 ? make("b", { text: part }) : part))), ...inside);
+  if (text) node.append(...text.split(/<b>(.*?)<\/b>/).map((part, i) => (i % 2 ? make("b", {}, part) : part)));
+  node.append(...inside);
   return node;
 }
 
@@ -51,7 +52,9 @@ async function speak(code, about) {
   $("#language").setAttribute("aria-label", say("Language"));
   $("#language").value = language;
   $("#knows ul").replaceChildren(...about.classes.map((label) => make("li", { text: className(label) })));
-  for (const node of document.querySelectorAll("#examples button")) node.setAttribute("aria-label", say("Example: {label}", { label: className(node.dataset.label) }));
+  for (const node of document.querySelectorAll("#examples button")) {
+    node.setAttribute("aria-label", say("Example: {label}", { label: className(node.dataset.label) }));
+  }
   offline();
   show();
 }
@@ -69,7 +72,8 @@ async function ask(files) {
     try {
       seen.push({ name: file.name, file, found: await model.classify(file), url: URL.createObjectURL(file) });
     } catch (error) {
-      seen.push({ name: file.name, why: error.message === "NaN" ? say("the model is damaged") : say("not an image, or a format that this browser cannot read") });
+      const reason = say("not an image, or a format that this browser cannot read");
+      seen.push({ name: file.name, why: error.message === "NaN" ? say("the model is damaged") : reason });
     }
   }
   const n = Math.round((performance.now() - started) / files.length);
@@ -85,7 +89,8 @@ function sources() {
   const input = $("#files"), zone = $("#drop");
   input.addEventListener("change", () => { take(input.files); input.value = ""; });
   addEventListener("paste", (event) => take(event.clipboardData?.files ?? []));
-  for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault()); // or the browser would open the file
+  // Otherwise the browser would open the file.
+  for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
   addEventListener("dragover", () => zone.classList.add("over"));
   for (const kind of ["dragleave", "drop"]) addEventListener(kind, () => zone.classList.remove("over"));
   addEventListener("drop", (event) => take(event.dataTransfer.files));
@@ -127,7 +132,8 @@ function examples(about) {
   $("#examples").hidden = !about.examples.length;
   for (const { file, label } of about.examples) {
     const choose = async () => take([new File([await (await fetch(file)).blob()], file.split("/").pop())]);
-    $("#examples .strip").append(make("button", { "data-label": label, on: { click: choose } }, make("img", { src: file, alt: "", loading: "lazy" })));
+    const image = make("img", { src: file, alt: "", loading: "lazy" });
+    $("#examples .strip").append(make("button", { "data-label": label, on: { click: choose } }, image));
   }
 }
 
@@ -137,32 +143,35 @@ function show() {
   const parts = seen.length > 1 ? [gallery()] : [];
   if (seen.length) parts.push(...large(seen[chosen]));
   $("#result").replaceChildren(...parts);
-  $("#result").setAttribute("aria-label", seen.map(({ why, found }) => why ?? (found.known ? `${short(found)}, ${percent(found.top[0].probability)}` : say("Unknown"))).join("; "));
+  $("#result").setAttribute("aria-label", seen.map(({ why, found }) => why ?? summary(found).join(", ")).join("; "));
 }
 
-const short = ({ known, top }) => (known ? className(top[0].label) : say("Unknown"));
+const summary = ({ known, top }) => (known ? [className(top[0].label), percent(top[0].probability)] : [say("Unknown")]);
 
 function large({ name, why, url, found, file }) {
   if (why) return [make("p", { class: "error", text: say("{name} cannot be used: {why}.", { name, why }) })];
   const canvas = looked && found.maps ? heat(file, found) : undefined;
   const picture = canvas ?? make("img", { src: url, alt: say("The picture {name}", { name }) });
-  const side = make("div", {}, sign(found), make("p", { text: found.known ? say("The best guesses") : say("Of what I know, these come nearest:") }), bars(found));
+  const list = make("p", { text: found.known ? say("The best guesses") : say("Of what I know, these come nearest:") });
+  const side = make("div", {}, sign(found), list, bars(found));
   const box = make("div", { class: "image" }, picture);
   if (found.maps) {
     const change = () => { looked = !looked; show(); $("#looked").focus(); };
     const tick = make("input", { type: "checkbox", id: "looked", on: { change } });
     tick.checked = looked;
     box.append(make("label", { class: "switch" }, tick, say("Show where it looked")));
-    if (looked) box.append(make("p", { class: "small", text: say("Bright places spoke for the best guess (class activation map).") }));
+    if (looked) box.append(make("p", { class: "small", text: mapText() }));
   }
   return [make("div", { class: "answer" }, box, side)];
 }
 
 function sign({ known, top: [{ label, probability: p }] }) {
   const unknown = model.about.vehicles ? say("I don’t recognise this vehicle") : say("I don’t recognise this");
-  const [head, large, below] = known ? [opening(p), className(label), `<b>${percent(p)}</b> ${confidence(p)}`] : [say("Unknown"), unknown, reason()];
-  const lines = Object.entries({ head, label: large, below }).map(([name, text]) => make("div", { class: name, text }));
-  return make("div", { class: `sign ${known ? "known" : "unknown"}` }, ...lines);
+  const lines = known
+    ? { head: opening(p), label: className(label), below: `<b>${percent(p)}</b> ${confidence(p)}` }
+    : { head: say("Unknown"), label: unknown, below: reason() };
+  const inside = Object.entries(lines).map(([name, text]) => make("div", { class: name, text }));
+  return make("div", { class: `sign ${known ? "known" : "unknown"}` }, ...inside);
 }
 
 function reason() {
@@ -174,21 +183,24 @@ function bars({ known, top }) {
   const rows = top.slice(0, 5).filter(({ probability }, i) => !i || probability >= 0.001).map(({ label, probability: p }) => {
     const fill = make("i");
     fill.style.width = `${100 * p}%`;
-    return make("li", {}, make("span", { class: "name", text: className(label) }), make("span", { class: "rail" }, fill), make("span", { class: "p", text: percent(p, 1) }));
+    const name = make("span", { class: "name", text: className(label) }), share = make("span", { class: "p", text: percent(p, 1) });
+    return make("li", {}, name, make("span", { class: "rail" }, fill), share);
   });
   return make("ol", { class: known ? "bars" : "bars unknown", "aria-label": say("Bar chart") }, ...rows);
 }
 
 function gallery() {
   const cards = seen.map(({ name, why, url, found }, i) => {
-    const best = found?.top[0], label = found ? short(found) : say("Not readable");
+    const [label, share] = found ? summary(found) : [say("Not readable"), why];
     const choose = () => { chosen = i; show(); $(".gallery").children[i].focus(); };
-    const inside = [url ? make("img", { src: url, alt: "" }) : make("span", { class: "nothing", text: "✕", "aria-hidden": "true" })];
-    inside.push(make("b", {}, label), make("span", { text: !found ? why : found.known ? percent(best.probability) : "" }), make("small", {}, name));
-    return make("button", { class: found?.known ? "card" : "card unknown", "aria-pressed": i === chosen, on: { click: choose } }, ...inside);
+    const image = url ? make("img", { src: url, alt: "" }) : make("span", { class: "nothing", "aria-hidden": "true" }, "✕");
+    const look = { class: found?.known ? "card" : "card unknown", "aria-pressed": i === chosen, on: { click: choose } };
+    return make("button", look, image, make("b", {}, label), make("span", { text: share }), make("small", {}, name));
   });
   return make("div", { class: "gallery" }, ...cards);
 }
+
+const mapText = () => say("Bright places spoke for the best guess (class activation map).");
 
 // The picture in grey with warm colours where the class activation map is high.
 function heat(file, { maps, top, box: [left, top_, width, height], size }) {
@@ -197,7 +209,7 @@ function heat(file, { maps, top, box: [left, top_, width, height], size }) {
   const small = new OffscreenCanvas(columns, rows), pixels = new ImageData(columns, rows);
   values.forEach((v, i) => pixels.data.set([255, 150, 0, 220 * Math.max(0, v) / most], 4 * i));
   small.getContext("2d").putImageData(pixels, 0, 0);
-  const canvas = make("canvas", { role: "img", "aria-label": say("Bright places spoke for the best guess (class activation map).") });
+  const canvas = make("canvas", { role: "img", "aria-label": mapText() });
   createImageBitmap(file).then((bitmap) => {
     const scale = Math.min(1, 800 / Math.max(bitmap.width, bitmap.height));
     [canvas.width, canvas.height] = [bitmap.width * scale, bitmap.height * scale];
@@ -216,15 +228,16 @@ function heat(file, { maps, top, box: [left, top_, width, height], size }) {
 // --- without a network ---
 
 function offline() {
-  const able = "serviceWorker" in navigator;
-  $("#offline").textContent = able ? say("After the first visit it also works without a network.") : say("To work without a network, this page needs an https address.");
+  const able = "serviceWorker" in navigator; // browsers give it to https and localhost alone
+  const yes = say("After the first visit it also works without a network.");
+  $("#offline").textContent = able ? yes : say("To work without a network, this page needs an https address.");
 }
 
 // --- start ---
 
 async function main() {
   const about = await describe();
-  for (const [code, name] of Object.entries(about.languages)) $("#language").append(make("option", { value: code, text: name }));
+  $("#language").append(...Object.entries(about.languages).map(([code, name]) => make("option", { value: code, text: name })));
   $("#language").addEventListener("change", (event) => speak(event.target.value, about));
   $("#files").disabled = true;
   examples(about);
@@ -233,7 +246,8 @@ async function main() {
   try {
     model = await load(about);
   } catch (error) {
-    $("#status").textContent = say("The model cannot be loaded ({why}). Reload the page, or try another browser.", { why: error.message });
+    const why = error.message;
+    $("#status").textContent = say("The model cannot be loaded ({why}). Reload the page, or try another browser.", { why });
     $("#status").className = "error";
     return;
   }

@@ -21,7 +21,7 @@ export async function load(about) {
   ort.env.wasm.wasmPaths = here("runtime/");
   const bytes = await (await get("model.onnx")).arrayBuffer();
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-  await run(session, about, new Uint8Array(about.input_size ** 2 * 3)); // the first pass is slow: better now than for the first image
+  await run(session, about, new Uint8Array(about.input_size ** 2 * 3)); // the first pass is slow: better now than later
   return { about, classify: (file) => classify(session, about, file) };
 }
 
@@ -57,17 +57,22 @@ export async function prepare(file, size) {
   return letterbox(reduce(pixels, width, height, factor), size);
 }
 
+function logSumExp(values) {
+  const most = Math.max(...values);
+  return most + Math.log(values.reduce((sum, v) => sum + Math.exp(v - most), 0));
+}
+
 // Logits and the score of likeness become calibrated probabilities, and a decision: `Predictor` in Python does the same.
 export function answer(logits, knn, about) {
-  const values = Array.from(logits, (v) => v / about.temperature), most = Math.max(...values);
-  const powers = values.map((v) => Math.exp(v - most)), sum = powers.reduce((a, b) => a + b, 0);
-  const shares = powers.map((v) => v / sum);
-  const energy = () => { const top = Math.max(...logits); return top + Math.log(logits.reduce((s, v) => s + Math.exp(v - top), 0)); };
-  const score = { knn: () => knn, energy, max_softmax: () => Math.max(...shares) }[about.ood_score]();
+  const values = Array.from(logits, (v) => v / about.temperature), sum = logSumExp(values);
+  const shares = values.map((v) => Math.exp(v - sum));
+  const scores = { knn, energy: logSumExp(Array.from(logits)), max_softmax: Math.max(...shares) };
+  const score = scores[about.ood_score];
   // How probable it is that the image shows one of the classes at all.
   const one = about.known_slope === undefined ? 1 : 1 / (1 + Math.exp(-about.known_slope * (score - about.known_center)));
   const probs = shares.map((p) => p * one);
-  const top = about.classes.map((label, index) => ({ label, index, probability: probs[index] })).sort((a, b) => b.probability - a.probability);
   if (!Number.isFinite(sum)) throw new Error("NaN");
+  const top = about.classes.map((label, index) => ({ label, index, probability: probs[index] }));
+  top.sort((a, b) => b.probability - a.probability);
   return { known: score >= about.ood_threshold, score, probs, top };
 }

@@ -1,4 +1,4 @@
-// What Python does to an image before the network sees it, pixel for pixel: Pillow's `reduce` and `resize`, and our `letterbox`.
+// What Python does to an image before the network sees it, pixel for pixel: Pillow's `reduce` and `resize`, our `letterbox`.
 // An image is {data, width, height}; data is a Uint8ClampedArray of width × height × 3.
 
 const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
@@ -17,7 +17,8 @@ function weights(before, after, [reach, filter]) {
     const first = Math.max(0, Math.trunc(centre - support + 0.5)), last = Math.min(before, Math.trunc(centre + support + 0.5));
     const values = Array.from({ length: last - first }, (_, k) => filter((first + k - centre + 0.5) / wide));
     const sum = values.reduce((a, b) => a + b, 0);
-    return { first, each: Int32Array.from(values, (v) => { const w = (v / sum) * 2 ** BITS; return Math.trunc(w + (w < 0 ? -0.5 : 0.5)); }) };
+    const whole = (v) => Math.sign(v) * Math.floor(Math.abs((v / sum) * 2 ** BITS) + 0.5);
+    return { first, each: Int32Array.from(values, whole) };
   });
 }
 
@@ -48,7 +49,7 @@ export function resize({ data, width, height }, newWidth, newHeight, filter) {
   return { data, width: newWidth, height: newHeight };
 }
 
-// Means of blocks of factor × factor pixels, from the four numbers a pixel that a canvas gives; at the edges blocks are smaller.
+// Means of blocks of factor × factor pixels; a canvas gives four numbers a pixel. At the edges blocks are smaller.
 export function reduce(rgba, width, height, factor) {
   const newWidth = Math.ceil(width / factor), newHeight = Math.ceil(height / factor);
   const data = new Uint8ClampedArray(newWidth * newHeight * 3);
@@ -78,6 +79,8 @@ export function letterbox(image, size) {
   const small = resize(image, width, height, scale < 1 ? "lanczos" : "bicubic");
   const data = new Uint8ClampedArray(size * size * 3).fill(128);
   const left = (size - width) >> 1, top = (size - height) >> 1;
-  for (let y = 0; y < height; y++) data.set(small.data.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * size + left) * 3);
+  for (let y = 0; y < height; y++) {
+    data.set(small.data.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * size + left) * 3);
+  }
   return { data, width: size, height: size, box: [left, top, width, height] };
 }
