@@ -48,6 +48,21 @@ def bundle(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exported_once():
+    "A network that was exported before is not exported again: that takes seconds."
+    known, make = {}, web_export.make_onnx
+
+    def remembered(network, config, names, **metadata):
+        if config["arch"] not in known:
+            known[config["arch"]] = make(network, config, names, **metadata)
+        return known[config["arch"]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_export, "make_onnx", remembered)
+        yield
+
+
 # --- what is written -----------------------------------------------------------------------------------------------------
 
 
@@ -92,6 +107,7 @@ def test_a_network_that_cannot_be_exported_is_told_before_anything_is_written(bu
         raise RuntimeError("no such operator")
 
     monkeypatch.setattr(torch.onnx, "export", fails)
+    monkeypatch.setattr(web_export, "make_onnx", onnx_export.make_onnx)
     with pytest.raises(VehicleError, match="vehicle_cnn cannot be written as ONNX"):
         vehicle_export(str(bundle), web=str(tmp_path / "site"))
     assert not any(tmp_path.iterdir())
@@ -178,6 +194,7 @@ def visit(chromium, site):
         tab.on("console", lambda line: errors.append(line.text) if line.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         visits.append((context, asked, errors))
+        tab.errors = errors
         tab.goto(site)
         tab.wait_for_selector("[data-ready]", timeout=60_000)
         return tab
@@ -304,6 +321,8 @@ def test_it_works_without_a_network_after_the_first_visit(visit, site):
     give(tab, ("a.jpg", photo("bus")))
     tab.wait_for_selector(".sign.known >> text=Bus")
     assert tab.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'refused')") == "refused"
+    assert any("Content Security Policy" in line for line in tab.errors)
+    tab.errors.clear()
 
 
 def test_it_speaks_french_fits_a_phone_and_is_read_aloud(visit):

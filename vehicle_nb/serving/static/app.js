@@ -1,12 +1,13 @@
-// The page around classify.js: where pictures come from, how answers are shown, and in which language.
-import { describe, load } from "./classify.js";
+// The page around classify.js: where images come from, how answers are shown, and in which language.
+import { DAMAGED, describe, load } from "./classify.js";
 
+const able = "serviceWorker" in navigator; // to work without a network; browsers give it to https and localhost alone
 const $ = (selector) => document.querySelector(selector);
 
 // --- words: the language files of the Streamlit page; the English sentence is the key ---
 
 const ENGLISH = { name: "English", decimal: ".", percent_sign: "%", texts: {}, classes: {} };
-let words = ENGLISH, language = "en";
+let words = ENGLISH;
 
 const say = (text, values = {}) => (words.texts[text] ?? text).replace(/{(\w+)}/g, (_, name) => values[name]);
 
@@ -34,50 +35,57 @@ function opening(p) {
 }
 
 // Elements are made of text, never of HTML: names of files and classes are only names.
-function make(tag, { text, on = {}, ...attributes } = {}, ...inside) {
+function make(tag, { on = {}, ...attributes } = {}, ...inside) {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== undefined) node.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   for (const [event, action] of Object.entries(on)) node.addEventListener(event, action);
-  if (text) node.append(...text.split(/<b>(.*?)<\/b>/).map((part, i) => (i % 2 ? make("b", {}, part) : part)));
   node.append(...inside);
   return node;
 }
 
+let status = () => say("The model is loading …");
+
+function tell(sentence, look = "") { // again in each language
+  status = sentence;
+  [$("#status").textContent, $("#status").className] = [sentence(), look];
+}
+
 async function speak(code, about) {
-  language = code in about.languages ? code : "en";
+  const language = code in about.languages ? code : "en";
   words = language === "en" ? ENGLISH : await (await fetch(`languages/${language}.json`)).json();
   document.documentElement.lang = language;
   document.title = $("h1").textContent = about.vehicles ? say("Which vehicle is this?") : say("What is this?");
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
   $("#language").setAttribute("aria-label", say("Language"));
   $("#language").value = language;
-  $("#knows ul").replaceChildren(...about.classes.map((label) => make("li", { text: className(label) })));
+  $("#knows ul").replaceChildren(...about.classes.map((label) => make("li", {}, className(label))));
   for (const node of document.querySelectorAll("#examples button")) {
     node.setAttribute("aria-label", say("Example: {label}", { label: className(node.dataset.label) }));
   }
-  offline();
+  const without = able ? say("After the first visit it also works without a network.") : "";
+  $("#offline").textContent = without || say("To work without a network, this page needs an https address.");
+  tell(status);
   show();
 }
 
-// --- pictures ---
+// --- images ---
 
-let model, seen = [], chosen = 0, looked = false; // what was asked last: {name, file, url, found} or {name, why}
+let model, seen = [], chosen = 0, looked = false; // what was asked last: {name, file, url, found} or {name, damaged}
 
 async function ask(files) {
-  for (const { url } of seen) if (url) URL.revokeObjectURL(url);
-  [seen, chosen, looked] = [[], 0, false];
-  const started = performance.now();
+  const asked = [], started = performance.now();
+  tell(() => say("Looking at {n} pictures …", { n: files.length }));
   for (const file of files) {
-    $("#status").textContent = say("Looking at {n} pictures …", { n: files.length });
     try {
-      seen.push({ name: file.name, file, found: await model.classify(file), url: URL.createObjectURL(file) });
+      asked.push({ name: file.name, file, found: await model.classify(file), url: URL.createObjectURL(file) });
     } catch (error) {
-      const reason = say("not an image, or a format that this browser cannot read");
-      seen.push({ name: file.name, why: error.message === "NaN" ? say("the model is damaged") : reason });
+      asked.push({ name: file.name, damaged: error.message === DAMAGED });
     }
   }
+  for (const { url } of seen) if (url) URL.revokeObjectURL(url);
+  [seen, chosen, looked] = [asked, 0, false];
   const n = Math.round((performance.now() - started) / files.length);
-  $("#status").textContent = say("Answered on this device in {n} ms.", { n });
+  tell(() => say("Answered on this device in {n} ms.", { n }));
   show();
   $("#result").focus(); // its label is what a screen reader says
   $("#result").scrollIntoView({ block: "nearest" });
@@ -111,7 +119,7 @@ function camera() {
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     } catch {
-      $("#status").textContent = say("The camera cannot be used: the browser or another program keeps it.");
+      tell(() => say("The camera cannot be used: the browser or another program keeps it."), "error");
       return;
     }
     [open.hidden, finder.hidden] = [true, false];
@@ -143,24 +151,32 @@ function show() {
   const parts = seen.length > 1 ? [gallery()] : [];
   if (seen.length) parts.push(...large(seen[chosen]));
   $("#result").replaceChildren(...parts);
-  $("#result").setAttribute("aria-label", seen.map(({ why, found }) => why ?? summary(found).join(", ")).join("; "));
+  $("#result").setAttribute("aria-label", seen.map((one) => summary(one).join(", ")).join("; "));
 }
 
-const summary = ({ known, top }) => (known ? [className(top[0].label), percent(top[0].probability)] : [say("Unknown")]);
+function summary({ found, damaged }) {
+  if (!found) return [say("Not readable"), why(damaged)];
+  const [{ label, probability }] = found.top;
+  return found.known ? [className(label), percent(probability)] : [say("Unknown"), ""];
+}
 
-function large({ name, why, url, found, file }) {
-  if (why) return [make("p", { class: "error", text: say("{name} cannot be used: {why}.", { name, why }) })];
+function why(damaged) {
+  return damaged ? say("the model is damaged") : say("not an image, or a format that this browser cannot read");
+}
+
+function large({ name, damaged, url, found, file }) {
+  if (!found) return [make("p", { class: "error" }, say("{name} cannot be used: {why}.", { name, why: why(damaged) }))];
   const canvas = looked && found.maps ? heat(file, found) : undefined;
-  const picture = canvas ?? make("img", { src: url, alt: say("The picture {name}", { name }) });
-  const list = make("p", { text: found.known ? say("The best guesses") : say("Of what I know, these come nearest:") });
-  const side = make("div", {}, sign(found), list, bars(found));
-  const box = make("div", { class: "image" }, picture);
+  const image = canvas ?? make("img", { src: url, alt: say("The picture {name}", { name }) });
+  const list = found.known ? say("The best guesses") : say("Of what I know, these come nearest:");
+  const side = make("div", {}, sign(found), make("p", {}, list), bars(found));
+  const box = make("div", { class: "image" }, image);
   if (found.maps) {
     const change = () => { looked = !looked; show(); $("#looked").focus(); };
     const tick = make("input", { type: "checkbox", id: "looked", on: { change } });
     tick.checked = looked;
     box.append(make("label", { class: "switch" }, tick, say("Show where it looked")));
-    if (looked) box.append(make("p", { class: "small", text: mapText() }));
+    if (looked) box.append(make("p", { class: "small" }, mapText()));
   }
   return [make("div", { class: "answer" }, box, side)];
 }
@@ -168,9 +184,9 @@ function large({ name, why, url, found, file }) {
 function sign({ known, top: [{ label, probability: p }] }) {
   const unknown = model.about.vehicles ? say("I don’t recognise this vehicle") : say("I don’t recognise this");
   const lines = known
-    ? { head: opening(p), label: className(label), below: `<b>${percent(p)}</b> ${confidence(p)}` }
-    : { head: say("Unknown"), label: unknown, below: reason() };
-  const inside = Object.entries(lines).map(([name, text]) => make("div", { class: name, text }));
+    ? { head: [opening(p)], label: [className(label)], below: [make("b", {}, percent(p)), confidence(p)] }
+    : { head: [say("Unknown")], label: [unknown], below: [reason()] };
+  const inside = Object.entries(lines).map(([name, parts]) => make("div", { class: name }, ...parts));
   return make("div", { class: `sign ${known ? "known" : "unknown"}` }, ...inside);
 }
 
@@ -183,26 +199,26 @@ function bars({ known, top }) {
   const rows = top.slice(0, 5).filter(({ probability }, i) => !i || probability >= 0.001).map(({ label, probability: p }) => {
     const fill = make("i");
     fill.style.width = `${100 * p}%`;
-    const name = make("span", { class: "name", text: className(label) }), share = make("span", { class: "p", text: percent(p, 1) });
+    const name = make("span", { class: "name" }, className(label)), share = make("span", { class: "p" }, percent(p, 1));
     return make("li", {}, name, make("span", { class: "rail" }, fill), share);
   });
   return make("ol", { class: known ? "bars" : "bars unknown", "aria-label": say("Bar chart") }, ...rows);
 }
 
 function gallery() {
-  const cards = seen.map(({ name, why, url, found }, i) => {
-    const [label, share] = found ? summary(found) : [say("Not readable"), why];
+  const cards = seen.map(({ name, damaged, url, found }, i) => {
+    const [label, share] = summary({ found, damaged });
     const choose = () => { chosen = i; show(); $(".gallery").children[i].focus(); };
     const image = url ? make("img", { src: url, alt: "" }) : make("span", { class: "nothing", "aria-hidden": "true" }, "✕");
     const look = { class: found?.known ? "card" : "card unknown", "aria-pressed": i === chosen, on: { click: choose } };
-    return make("button", look, image, make("b", {}, label), make("span", { text: share }), make("small", {}, name));
+    return make("button", look, image, make("b", {}, label), make("span", {}, share), make("small", {}, name));
   });
   return make("div", { class: "gallery" }, ...cards);
 }
 
 const mapText = () => say("Bright places spoke for the best guess (class activation map).");
 
-// The picture in grey with warm colours where the class activation map is high.
+// The image in grey with warm colours where the class activation map is high.
 function heat(file, { maps, top, box: [left, top_, width, height], size }) {
   const [, , rows, columns] = maps.dims, from = top[0].index * rows * columns;
   const values = maps.data.subarray(from, from + rows * columns), most = Math.max(1e-6, ...values);
@@ -219,25 +235,17 @@ function heat(file, { maps, top, box: [left, top_, width, height], size }) {
     context.filter = "none";
     bitmap.close();
     context.imageSmoothingQuality = "high";
-    const [x, y] = [columns / size, rows / size]; // the map belongs to the square, the picture is a part of it
+    const [x, y] = [columns / size, rows / size]; // the map belongs to the square, the image is a part of it
     context.drawImage(small, left * x, top_ * y, width * x, height * y, 0, 0, canvas.width, canvas.height);
   });
   return canvas;
-}
-
-// --- without a network ---
-
-function offline() {
-  const able = "serviceWorker" in navigator; // browsers give it to https and localhost alone
-  const yes = say("After the first visit it also works without a network.");
-  $("#offline").textContent = able ? yes : say("To work without a network, this page needs an https address.");
 }
 
 // --- start ---
 
 async function main() {
   const about = await describe();
-  $("#language").append(...Object.entries(about.languages).map(([code, name]) => make("option", { value: code, text: name })));
+  $("#language").append(...Object.entries(about.languages).map(([code, name]) => make("option", { value: code }, name)));
   $("#language").addEventListener("change", (event) => speak(event.target.value, about));
   $("#files").disabled = true;
   examples(about);
@@ -245,16 +253,13 @@ async function main() {
   $("#knows").hidden = false;
   try {
     model = await load(about);
-  } catch (error) {
-    const why = error.message;
-    $("#status").textContent = say("The model cannot be loaded ({why}). Reload the page, or try another browser.", { why });
-    $("#status").className = "error";
-    return;
+  } catch ({ message: why }) {
+    return tell(() => say("The model cannot be loaded ({why}). Reload the page, or try another browser.", { why }), "error");
   }
-  $("#status").textContent = say("Ready.");
+  tell(() => say("Ready."));
   sources();
   document.documentElement.dataset.ready = "yes";
-  if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js");
+  if (able) navigator.serviceWorker.register("sw.js");
 }
 
 main();

@@ -2,6 +2,7 @@
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { letterbox, reduce, resize } from "./resize.js";
 
+export const DAMAGED = "the outputs are NaN or infinite";
 const MAX_PIXELS = 16e6; // phones refuse a larger canvas
 
 const here = (path) => new URL(path, import.meta.url).href;
@@ -71,7 +72,7 @@ export function answer(logits, knn, about) {
   // How probable it is that the image shows one of the classes at all.
   const one = about.known_slope === undefined ? 1 : 1 / (1 + Math.exp(-about.known_slope * (score - about.known_center)));
   const probs = shares.map((p) => p * one);
-  if (!Number.isFinite(sum)) throw new Error("NaN");
+  if (!Number.isFinite(sum)) throw new Error(DAMAGED);
   const top = about.classes.map((label, index) => ({ label, index, probability: probs[index] }));
   top.sort((a, b) => b.probability - a.probability);
   return { known: score >= about.ood_threshold, score, probs, top };
