@@ -51,12 +51,12 @@ def facts(
         rows.append((say("Answered"), say.percent(report["coverage"]), say("of the test pictures; the others look unknown to it")))
     elif isinstance(accuracy := metrics.get("test_accuracy"), float):
         rows.append((say("Right answers"), say.percent(accuracy, 1), say("on test pictures that it never saw in training")))
-    rows.append((say("What it knows"), str(len(config["classes"])), page_words(config, say).classes))
+    rows.append((say("Classes"), str(len(config["classes"])), page_words(config, say).classes))
     if report and isinstance(report.get("speed"), dict):
         rows.append((say("Time"), f"{report['speed']['one_ms']:.0f} ms", say("for one picture")))
-    rows.append((say("Network"), str(config["arch"]), say("network architecture")))
+    rows.append((say("Network"), str(config["arch"]), say("its architecture")))
     if day := str(config.get("created") or "")[:10]:
-        rows.append((say("Training"), day, say("date of training")))
+        rows.append((say("Trained"), day, say("date of training")))
     return rows
 
 # %% ../../nbs/5_serving/15h_about.ipynb #7f66265c

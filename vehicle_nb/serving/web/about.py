@@ -35,7 +35,7 @@ def page(model: BatchingPredictor, say: Language):
     grid = st.grid(min_column_width=210, gap="xsmall", border=True, key="facts")
     for label, value, detail in about.facts(predictor.config, report, say):
         with grid.container(gap=None):
-            st.metric(escape_markdown(label), escape_markdown(value))
+            st.metric(escape_markdown(label), value)
             st.caption(escape_markdown(detail))
     st.html(f'<h2 class="part">{say("What it knows")}</h2>')
     shown = {name: jpeg for name, _, jpeg in sorted(example_images(predictor, 1, 999))}

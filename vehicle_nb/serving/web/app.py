@@ -45,10 +45,11 @@ def main():
         if not runs:
             no_model(say)
             return
-        about.choose_model(by_name, run, broken, say)
+        if len(by_name) > 1 or not model:
+            about.choose_model(by_name, run, broken, say)
         if model:
             about.page(model, say)
-        page_script(say)
+            page_script(say, run.name)
 
     pages = {
         say("Identify"): st.Page(ask_page, title=words.title, url_path="", default=True),

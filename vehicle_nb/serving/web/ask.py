@@ -23,7 +23,8 @@ def page(session: Session, model: BatchingPredictor, run: Run, words: PageWords,
     "Answers on top, once there are images; below them the ways to bring some."
     result, below = st.container(key="result"), st.container(key="below")
     with below:
-        inputs(session, say)
+        st.space("xsmall" if state.images or state.incoming else "xxsmall")
+        inputs(session, run, say)
         if not (state.images or state.incoming):
             examples(session, model, say)
         elif len(state.images) < 2:
@@ -40,14 +41,14 @@ def page(session: Session, model: BatchingPredictor, run: Run, words: PageWords,
 # --- what comes in ----------------------------------------------------------------------------------------------------------
 
 
-def inputs(session: Session, say: Language):
+def inputs(session: Session, run: Run, say: Language):
     "Upload, clipboard, web address, camera or folder: the newest takes the place of those before."
     with st.container(key="input"):
         left, right = st.columns([8, 5], gap="medium")
     with left:
         upload_field(session, say("One picture or many"), f"files{state.upload_key}", False)
     with right:
-        address_field(session, say)
+        address_field(session, run, say)
         with st.container(key="sources", horizontal=True):
             text = say("Close the camera") if state.get("camera_on") else say("Use the camera")
             st.button(text, icon=":material/photo_camera:", key="camera_button",
@@ -74,13 +75,13 @@ def receive_photo(session: Session, key: str):
 
 
 @st.fragment
-def address_field(session: Session, say: Language):
+def address_field(session: Session, run: Run, say: Language):
     "A web address, typed or pasted anywhere; only this part of the page waits for the other server."
 
     def typed():
         state.wanted, state.address = state.address.strip(), ""
 
-    pasted = page_script(say)
+    pasted = page_script(say, run.name)
     st.text_input(say("Web address of a picture"), key="address", placeholder=say("… or its address: https://"), on_change=typed,
                   label_visibility="collapsed", icon=":material/link:")  # fmt: skip
     if pasted.lost:

@@ -2,7 +2,10 @@
 let first = true;
 
 export default function ({ data, setTriggerValue }) {
-  document.documentElement.lang = data.language;
+  document.documentElement.lang = data.query.lang;
+  const here = new URL(location); // what a reload or a friend needs to see the same page
+  for (const [name, value] of Object.entries(data.query)) here.searchParams.set(name, value);
+  if (here.href !== location.href) history.replaceState(history.state, "", here);
 
   const field = () => [...document.querySelectorAll("[data-testid=stFileUploaderDropzoneInput]:not([webkitdirectory])")].at(-1);
   const touch = matchMedia("(pointer: coarse)").matches;

@@ -84,10 +84,11 @@ def example_images(predictor: Predictor, seed: int, count: int) -> list[tuple[st
     return [(name, n, drawing(name, 1_000_000_000 + n)) for name, n in chosen]
 
 
-def page_script(say: Language):
-    "The script of the page: its language, names for Streamlit's own buttons, and what is pasted."
+def page_script(say: Language, run: str):
+    "The script of the page: its address and language, names for Streamlit's own buttons, and what is pasted."
     component = st.components.v2.component("page", js=asset("page.js"), isolate_styles=False)
-    data = {"language": say.code, "images": len(state.images), "texts": ui.widget_texts(say, LIMITS.upload_mb)}
+    query = {"lang": say.code, "model": run}
+    data = {"query": query, "images": len(state.images), "texts": ui.widget_texts(say, LIMITS.upload_mb)}
     return component(key="page", data=data, height=0, on_address_change=lambda: None, on_lost_change=lambda: None)
 
 
