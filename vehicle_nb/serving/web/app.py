@@ -53,7 +53,7 @@ def main():
 
     pages = {
         say("Identify"): st.Page(ask_page, title=words.title, url_path="", default=True),
-        say("About the model"): st.Page(about_page, title=say("About the model"), url_path="about"),
+        say("The model"): st.Page(about_page, title=say("About the model"), url_path="about"),
     }
     st.set_page_config(page_icon="🚦", layout="wide")
     st.navigation(list(pages.values()), position="hidden").run()

@@ -27,8 +27,7 @@ def page(session: Session, model: BatchingPredictor, run: Run, words: PageWords,
         inputs(session, run, say)
         if not (state.images or state.incoming):
             examples(session, model, say)
-        elif len(state.images) < 2:
-            history(session, say)
+        seen = st.container()
         footer(say)
     with result:  # last, so that nothing else waits for the network
         open_uploads(session, say)
@@ -36,6 +35,8 @@ def page(session: Session, model: BatchingPredictor, run: Run, words: PageWords,
             gallery(session, model, run, words, say)
         elif state.images:
             answer(session, model, run, words, say, state.images[0])
+            with seen:
+                history(session, say)
 
 
 # --- what comes in ----------------------------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ def answer(session: Session, model: BatchingPredictor, run: Run, words: PageWord
         if alone:
             next_steps(session, say)
         return
-    left, right = st.columns([6, 5], gap="large")
+    left, right = st.columns([6, 5], gap="medium")
     with left:
         st.html(ui.sign(entry.prediction, say, words.unknown))
         if alone:
@@ -167,7 +168,7 @@ def explain(model: BatchingPredictor, entry: HistoryEntry, say: Language):
     if prediction.known:
         if bars := ui.top_bars(prediction, 5, say):
             st.html(bars)
-        if not st.toggle(say("Show the most similar pictures that it knows"), key="similar"):
+        if not st.toggle(say("Show the most similar pictures"), key="similar"):
             return
     st.write(ui.score_words(prediction.ood_score, predictor.threshold, predictor.score, say))
     st.html(ui.score_bar(prediction.ood_score, predictor.threshold))
@@ -200,33 +201,30 @@ def looked_at(model: BatchingPredictor, entry: HistoryEntry, say: Language):
 
 def feedback(model: BatchingPredictor, run: Run, entry: HistoryEntry, say: Language):
     "Right or wrong, the true class, and consent; only where the operator of the server has turned it on."
-    store = shared.feedback_store()
+    store, prediction, codes = shared.feedback_store(), entry.prediction, state.setdefault("codes", {})
     if store is None or entry.example:
         return
-    codes = state.setdefault("codes", {})
-    with st.expander(say("Is this right?"), icon=":material/rate_review:"):
-        if code := codes.get(entry.key):
-            st.success(say("Thank you. Whoever has this code can delete what you sent:"))
-            st.code(code, language=None)
-            return
-        right = True
-        if entry.prediction.known:
-            names = {True: say("Right"), False: say("Wrong")}
-            right = st.segmented_control(say("Is this right?"), names, format_func=names.get, key="right", label_visibility="collapsed")
-        label, other = entry.prediction.label, ""
-        if not right or label is None:
-            label, other = true_class(model, say) if right is not None else (None, "")
-        st.write(say("Your picture, this answer and what you say here are kept on the server, and may help to train better models. "
-                     "Your name and the place of the photo are not kept. You get a code with which you can delete all of it."))  # fmt: skip
-        agreed = st.checkbox(say("Yes, keep my picture for that"), key="agreed")
-        if st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key="send"):
-            known_right = bool(right and entry.prediction.known)
-            try:
-                answered = (entry.jpeg, entry.prediction, known_right, label, other, run.name, visitor_id())
-                codes[entry.key] = store.save(*answered, consent=agreed)
-                st.rerun()
-            except VehicleError as error:
-                st.error(escape_markdown(say.error(str(error))))
+    if code := codes.get(entry.key):
+        st.success(say("Thank you. Whoever has this code can delete what you sent:"))
+        st.code(code, language=None)
+        return
+    question, names = say("Is this right?"), {True: say("Right"), False: say("Wrong")}
+    if not prediction.known:
+        question, names = say("Can you help?"), {False: say("I know what it is")}
+    right = st.segmented_control(question, names, format_func=names.get, key=f"right{prediction.known}")
+    if right is None:
+        return
+    label, other = (prediction.label, "") if right else true_class(model, say)
+    st.caption(say("Your picture, this answer and what you say here are kept on the server, and may help to train better models. "
+                   "Your name and the place of the photo are not kept. You get a code with which you can delete all of it."))  # fmt: skip
+    agreed = st.checkbox(say("Yes, keep my picture for that"), key="agreed")
+    if st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key="send"):
+        try:
+            answered = (entry.jpeg, prediction, right, label, other, run.name, visitor_id())
+            codes[entry.key] = store.save(*answered, consent=agreed)
+            st.rerun()
+        except VehicleError as error:
+            st.error(escape_markdown(say.error(str(error))))
 
 
 def true_class(model: BatchingPredictor, say: Language) -> tuple[str | None, str]:
@@ -274,7 +272,7 @@ def gallery(session: Session, model: BatchingPredictor, run: Run, words: PageWor
         st.pagination(pages, key="cards")
     if pressed is not None:
         image = state.images[shown[pressed]]
-        st.dialog(image.name, width="large")(answer)(session, model, run, words, say, image, False)
+        st.dialog(escape_markdown(image.name), width="large")(answer)(session, model, run, words, say, image, False)
 
 
 # --- examples, history, footer ----------------------------------------------------------------------------------------------
@@ -285,8 +283,8 @@ def examples(session: Session, model: BatchingPredictor, say: Language):
     seed = state.setdefault("example_seed", 0)
     if not (found := example_images(model.predictor, seed, 12)):
         return
-    with st.container(key="examples_head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.html(f'<h2 class="part">{say("No picture at hand? Try one of these:")}</h2>', width="content")
+    with st.container(key="examples_head", horizontal=True, wrap=False, vertical_alignment="center"):
+        st.html(f'<h2 class="part">{say("No picture at hand? Try one of these:")}</h2>')
         st.button(say("Others"), icon=":material/shuffle:", type="tertiary", on_click=lambda: state.update(example_seed=seed + 1))
     cells = []
     for name, number, jpeg in found:
