@@ -6,6 +6,7 @@ file chooses language and model and leads to the two pages, ask.py and about.py.
 VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--epochs 10".
 """
 
+import html
 from pathlib import Path
 
 import streamlit as st
@@ -86,7 +87,7 @@ def head(title: str, below: str, pages: dict[str, st.Page], run: Run | None, say
     "Title, links to the pages (if there is a model), and the language."
     st.html(f"<style>{asset('page.css')} {ui.css_variables(ui.widget_texts(say, LIMITS.upload_mb))}</style>")
     with st.container(key="head", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.html(f'<header class="hero"><h1>{ui.html.escape(title)}</h1>{f"<p>{below}</p>" if below else ""}</header>')
+        st.html(f'<header class="hero"><h1>{html.escape(title)}</h1>{f"<p>{below}</p>" if below else ""}</header>')
         with st.container(key="switches", horizontal=True, width="content", vertical_alignment="center"):
             if run:
                 here = {"lang": say.code, "model": run.name}

@@ -97,9 +97,10 @@ def open_uploads(session: Session, say: Language):
     "Make images of what has come in, and say what could not be taken."
     received = {id for id, _, _ in state.incoming}
     if received:
-        text, bar = say("Opening the files …"), st.empty()
-        session.open_uploads(lambda count: bar.progress(min(1.0, count / LIMITS.max_images), text) if count % 8 == 0 else None)
-        bar.empty()
+        with st.spinner(say("Opening the files …")):
+            count = st.empty()
+            session.open_uploads(lambda n: count.caption(say("{n} pictures", n=n)) if n % 10 == 0 else None)
+            count.empty()
     hold(received)
     if state.left_out:
         st.warning(say("At most {n} pictures at once: {left} were left out.", n=LIMITS.max_images, left=state.left_out))
@@ -208,17 +209,18 @@ def feedback(model: BatchingPredictor, run: Run, entry: HistoryEntry, say: Langu
         st.success(say("Thank you. Whoever has this code can delete what you sent:"))
         st.code(code, language=None)
         return
+    mark = hash(entry.key)  # each picture is asked about anew, and for consent
     question, names = say("Is this right?"), {True: say("Right"), False: say("Wrong")}
     if not prediction.known:
         question, names = say("Can you help?"), {False: say("I know what it is")}
-    right = st.segmented_control(question, names, format_func=names.get, key=f"right{prediction.known}")
+    right = st.segmented_control(question, names, format_func=names.get, key=f"right{mark}")
     if right is None:
         return
-    label, other = (prediction.label, "") if right else true_class(model, say)
+    label, other = (prediction.label, "") if right else true_class(model, mark, say)
     st.caption(say("Your picture, this answer and what you say here are kept on the server, and may help to train better models. "
                    "Your name and the place of the photo are not kept. You get a code with which you can delete all of it."))  # fmt: skip
-    agreed = st.checkbox(say("Yes, keep my picture for that"), key="agreed")
-    if st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key="send"):
+    agreed = st.checkbox(say("Yes, keep my picture for that"), key=f"agreed{mark}")
+    if st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key=f"send{mark}"):
         try:
             answered = (entry.jpeg, prediction, right, label, other, run.name, visitor_id())
             codes[entry.key] = store.save(*answered, consent=agreed)
@@ -227,11 +229,11 @@ def feedback(model: BatchingPredictor, run: Run, entry: HistoryEntry, say: Langu
             st.error(escape_markdown(say.error(str(error))))
 
 
-def true_class(model: BatchingPredictor, say: Language) -> tuple[str | None, str]:
+def true_class(model: BatchingPredictor, mark: int, say: Language) -> tuple[str | None, str]:
     "What the image shows: one of the classes, or something else in the visitor's words."
     names = {name: say.class_name(name) for name in model.predictor.classes} | {"": say("Something else")}
-    label = st.pills(say("What does the picture show?"), names, format_func=lambda name: escape_markdown(names[name]), key="true_class")
-    other = st.text_input(say("In your words"), key="other", max_chars=60) if label == "" else ""
+    label = st.pills(say("What does the picture show?"), names, format_func=lambda name: escape_markdown(names[name]), key=f"class{mark}")
+    other = st.text_input(say("In your words"), key=f"other{mark}", max_chars=60) if label == "" else ""
     return label or None, other.strip()
 
 
@@ -255,6 +257,8 @@ def gallery(session: Session, model: BatchingPredictor, run: Run, words: PageWor
     bar.empty()
     st.html(f'<h2 class="part" role="status">{say("{n} pictures", n=len(predictions))}</h2>')
     groups = ui.count_groups(predictions, say)
+    if state.get("only") not in groups:  # of pictures that were there before
+        state.only = None
     only = st.pills(say("Show only"), groups, format_func=groups.get, key="only", label_visibility="collapsed")
     with st.container(key="tools", horizontal=True, vertical_alignment="bottom"):
         order = st.selectbox(say("Order"), ui.ORDERS, format_func=say, width=200, key="order", label_visibility="collapsed")
@@ -264,7 +268,8 @@ def gallery(session: Session, model: BatchingPredictor, run: Run, words: PageWor
                                on_click="ignore", help=say("Download all answers"))  # fmt: skip
     places = ui.arrange(predictions, order, only)
     pages = ceil(len(places) / LIMITS.cards)
-    first = LIMITS.cards * (min(state.get("cards", 1), pages) - 1) if pages > 1 else 0
+    state.cards = min(state.get("cards", 1), pages)
+    first = LIMITS.cards * (state.cards - 1)
     shown = places[first : first + LIMITS.cards]
     cells = ((thumbnails[i], ui.card(predictions[i], say), predictions[i].name, None, None) for i in shown)
     pressed = picture_grid("gallery", cells, 6, 140)
@@ -308,8 +313,11 @@ def history(session: Session, say: Language):
 
 def footer(say: Language):
     "Where the pictures go; and the way to delete what was sent."
+    asks = shared.feedback_store() is not None
     where = say("Your pictures go to the server that runs this page. It keeps them for this visit and not afterwards.")
+    if asks:
+        where = say("Your pictures go to the server that runs this page. It keeps them for this visit, and longer only if you agree.")
     st.html(f"<footer>{where}</footer>")
-    if shared.feedback_store() is not None:
+    if asks:
         with st.popover(say("Delete what I sent"), type="tertiary"):
             delete_sent(say)

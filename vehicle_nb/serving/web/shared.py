@@ -21,10 +21,14 @@ from vehicle_nb.serving.ui import Run, escape_markdown
 
 try:
     from vehicle_nb.models.bundle import read_examples
+    from vehicle_nb.serving.batching import shared_model
     from vehicle_nb.serving.examples import nearest_examples, provenance_text
     from vehicle_nb.serving.feedback import feedback_store
 except ImportError:  # until examples and feedback are merged
     read_examples, nearest_examples, provenance_text, feedback_store = (lambda *_: {}), (lambda *_: []), (lambda *_: ""), (lambda: None)
+
+    def shared_model(bundle):
+        return BatchingPredictor(Predictor(bundle))
 
 RUNS = Path(os.environ.get("VEHICLE_RUNS", "models"))
 state = st.session_state
@@ -34,7 +38,7 @@ state = st.session_state
 def load_model(key: tuple) -> BatchingPredictor | VehicleError:
     "One model in memory for all visitors, or why it cannot be used; `key` changes when the files do."
     try:
-        return BatchingPredictor(Predictor(key[0]))
+        return shared_model(key[0])
     except VehicleError as error:
         print(f"vehicle_app: {error}", file=sys.stderr)  # for the operator of the server; visitors read no paths
         return error
