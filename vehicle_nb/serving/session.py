@@ -84,7 +84,7 @@ class Session:
         for entry in self.state["history"]:
             label = say.class_name(entry.prediction.label) if entry.prediction.known else say("Not one I know")
             text = say("Again: {name}, {label}", name=escape_markdown(entry.name), label=escape_markdown(label))
-            caption = chips([label, say.percent(entry.prediction.confidence)])
+            caption = chips([label, say.percent(entry.prediction.probability)])
             buttons.append((entry.jpeg, text, caption, (entry.name, entry.jpeg, entry.key[1])))
         return buttons
 

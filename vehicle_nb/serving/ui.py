@@ -193,7 +193,7 @@ def arrange(
     only = set(only)
     places = [i for i, p in enumerate(predictions) if not only or (p.label in only and not p.error)]
     direction = {"Surest first": -1, "Least sure first": 1}.get(order, 0)
-    return sorted(places, key=lambda i: (predictions[i].error is not None, direction * predictions[i].confidence))
+    return sorted(places, key=lambda i: (predictions[i].error is not None, direction * predictions[i].probability))
 
 
 def csv_bytes(
