@@ -84,13 +84,14 @@ def prediction_from_logits(
     threshold: float = 0.0,  # below this score the image is unknown
     name: str = "",  # of the image
     score: float | None = None,  # the OOD score: the higher, the more like the training images; None: the highest probability
+    p_known: float = 1.0,  # probability that the image shows one of the classes at all
 ) -> Prediction:
     "Turn logits into calibrated probabilities and a prediction."
     values = logits.cpu().double().numpy() / temperature  # NumPy: for some twenty numbers it is faster than PyTorch
     if not np.isfinite(values).all():
         raise VehicleError("The model returned NaN or infinity: its weights are corrupt, or its training diverged. Train it again.")
     powers = np.exp(values - values.max())
-    probs = (powers / powers.sum()).astype(np.float32)
+    probs = (p_known * powers / powers.sum()).astype(np.float32)
     order = np.argsort(-probs, kind="stable")
     top = [(classes[i], float(probs[i])) for i in order]
     score = top[0][1] if score is None else float(score)
@@ -146,7 +147,8 @@ class Predictor:
         images = torch.from_numpy(images)  # the ONNX model takes bytes and makes its own input of them
         images = images if self.backend == "onnx" else normalize_batch(images.to(self.device), self.input_size)
         logits, knn = self.network(images)
-        return logits.float().cpu(), ood_score(self.score, logits, knn, self.temperature).float().cpu()
+        scores = ood_score(self.score, logits, knn, self.temperature, self.config.get("known_weights"))
+        return logits.float().cpu(), scores.float().cpu()
 
     def logits(self, images: np.ndarray) -> torch.Tensor:  # uint8 N×image_size×image_size×3
         "The network's logits, float32 N×C on the CPU."
@@ -163,7 +165,8 @@ class Predictor:
         return self._prediction(logits[0], scores[0], name)
 
     def _prediction(self, logits: torch.Tensor, score: torch.Tensor, name: str) -> Prediction:
-        return prediction_from_logits(logits, self.classes, self.temperature, self.threshold, name, float(score))
+        p_known = float(score) if self.score == "p_known" else 1.0
+        return prediction_from_logits(logits, self.classes, self.temperature, self.threshold, name, float(score), p_known)
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #eeeb3635
 def _device(name: str | None) -> torch.device:
