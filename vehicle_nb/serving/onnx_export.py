@@ -158,7 +158,7 @@ def read_onnx(
         raise VehicleError(f"{path}: {error}. {again}") from None
     if network.metadata.get("weights") != hash_now or network.metadata.get("outputs") != ",".join(network.names):
         raise VehicleError(f"{path} was not made from the weights beside it, or by another version. {again}")
-    if config["ood_score"] == "knn" and len(network.names) < 2:
+    if config["ood_score"] in ("p_known", "knn") and len(network.names) < 2:
         raise VehicleError(f"{path} does not give the OOD score that the bundle needs. {again}")
     shapes = [network.shape[1:], network.session.get_outputs()[0].shape[1:]]
     if shapes != [[config["input_size"], config["input_size"], 3], [len(config["classes"])]]:
