@@ -188,7 +188,7 @@ def finish(
     "Load the best model, calibrate it, test it once, and write the final bundle."
     from vehicle_nb.evaluation.calibration import fit_temperature
     from vehicle_nb.evaluation.metrics import Predictions, calibration_error
-    from vehicle_nb.evaluation.ood import fit_ood_threshold
+    from vehicle_nb.evaluation.ood import fit_ood
     from vehicle_nb.models.bundle import load_bundle
     from vehicle_nb.training.checkpoints import save_model
     from vehicle_nb.training.dist import run_on_main
@@ -209,10 +209,10 @@ def finish(
 
     def write():
         train, val = (trainer.loaders[split].dataset for split in ("train", "val"))
-        feature_bank, score, threshold = fit_ood_threshold(model, train, val, trainer.config.input_size)
-        more = {"temperature": temperature, "ood_score": score, "ood_threshold": threshold, "metrics": metrics}
-        save_examples(trainer, more | {"input_size": trainer.config.input_size}, feature_bank, (logits.argmax(1) == labels).cpu().numpy())
-        save_model(trainer, finished, feature_bank, **more)
+        feature_bank, more = fit_ood(model, train, val, trainer.config.input_size, temperature)
+        more |= {"temperature": temperature, "input_size": trainer.config.input_size}
+        save_examples(trainer, more, feature_bank, (logits.argmax(1) == labels).cpu().numpy())
+        save_model(trainer, finished, feature_bank, metrics=metrics, **more)
 
     run_on_main(acc, write)
     trainer.progress_file.update(stage="finished" if finished else "stopped")

@@ -35,7 +35,7 @@ from .cnn import create_model
 # %% ../../nbs/2_models/07a_bundle.ipynb #49dcb895
 FORMAT = 3
 MAX_INPUT_SIZE = 1024  # side of a network's input: at 4096 one image takes up to 24 seconds and 3 GB
-OOD_SCORES = ("knn", "energy", "max_softmax")  # how a bundle measures whether an image looks like its training images
+OOD_SCORES = ("p_known", "knn", "energy", "max_softmax")  # how a bundle measures whether an image looks like its training images
 _NEEDED = {
     "format": int, "arch": str, "classes": list, "image_size": int, "input_size": int,
     "temperature": int | float, "ood_score": str, "ood_threshold": int | float,
@@ -104,6 +104,12 @@ def read_bundle_config(
     return config
 
 # %% ../../nbs/2_models/07a_bundle.ipynb #eddc6064
+def _are_numbers(values, count: int) -> bool:
+    "Is this a list of so many finite numbers?"
+    kinds = [type(value) for value in values] if isinstance(values, list) else []
+    return len(kinds) == count and set(kinds) <= {int, float} and all(abs(value) < 1e9 for value in values)
+
+
 def _check_values(config: dict, refuse: str):
     "Refuse a description whose values are impossible."
     classes = config["classes"]
@@ -117,7 +123,9 @@ def _check_values(config: dict, refuse: str):
         raise VehicleError(f"{refuse}: 'image_size' must be 16 to 4096 pixels, 'input_size' 16 to {MAX_INPUT_SIZE}.")
     if config["ood_score"] not in OOD_SCORES:
         raise VehicleError(f"{refuse}: 'ood_score' must be one of {', '.join(OOD_SCORES)}.")
-    edges = (0.0, 1.0) if config["ood_score"] == "max_softmax" else (-1e6, 1e6)
+    if config["ood_score"] == "p_known" and not _are_numbers(config.get("known_weights"), 3):
+        raise VehicleError(f"{refuse}: 'known_weights' must be three numbers.")
+    edges = (0.0, 1.0) if config["ood_score"] in ("p_known", "max_softmax") else (-1e6, 1e6)
     for name, low, high in (("temperature", 1e-3, 1e3), ("ood_threshold", *edges)):
         if not low <= config[name] <= high:
             raise VehicleError(f"{refuse}: {name!r} must be a number from {low:g} to {high:g}.")
@@ -168,7 +176,7 @@ def read_weights(
         raise VehicleError(f"{refuse}: model.safetensors cannot be read ({str(error)[:200]}).") from None
     feature_bank = weights.pop(FEATURE_BANK, None)
     _check_weights(weights, expected, refuse)
-    if score != "knn":
+    if score not in ("p_known", "knn"):
         return weights, None  # no score uses it, so it was not checked
     _check_feature_bank(feature_bank, features, refuse)
     return weights, feature_bank

@@ -8,6 +8,7 @@ __all__ = ['MAX_UNPACKED', 'model_card', 'is_edited', 'export_bundle', 'unpack_b
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0006
 import hashlib
 import re
+import shlex
 import shutil
 import tempfile
 import zipfile
@@ -23,6 +24,7 @@ from ..data.archives import unpack
 from ..data.sources import disk_errors
 from ..evaluation.report import read_report, robustness_rows
 from .onnx_export import MADE_BY, ONNX_FILE, export_onnx, read_onnx
+from .web_export import export_web
 from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
 from ..pages import render
 
@@ -278,9 +280,17 @@ def vehicle_export(
     public: bool = False,  # may everybody see it on the Hub? (a new repository is private otherwise)
     license: str = "",  # licence to name in the card, such as apache-2.0
     with_examples: bool = False,  # also pack the bundle's example images: are they yours to publish?
+    web: str = "",  # instead of the zip, write a page for any static host into this folder: it answers in the visitor's browser
+    runtime: str = "",  # for --web: folder with the files of ONNX Runtime Web; default: they are downloaded once
 ):
-    "Pack a model and its card into one file, and put it on the Hub if asked to."
+    "Pack a model and its card into one file, and put it on the Hub if asked to; or write a page that needs no server."
     folder = find_bundle(bundle if bundle is not None else "models")
+    if web:
+        if output or onnx or int8 or push:
+            raise VehicleError("--web writes a page instead of a zip. Give --output, --onnx, --int8 and --push to a second command.")
+        sizes = [f"{part} {size / 1e6:.1f} MB" for part, size in export_web(folder, web, runtime, with_examples).items()]
+        print(f"{web} ({', '.join(sizes)}). Look at it with: python -m http.server -d {shlex.quote(web)}")
+        return
     name, path = folder.resolve().name, _zip_path(folder, output)
     if push:
         _check_name(push)
