@@ -5,6 +5,7 @@ import importlib.util
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,12 +21,13 @@ from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, once, page_of, read_
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from vehicle_nb import commands
+from vehicle_nb import _modidx, commands
 
 LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, and the README that each becomes
 BOOK = [path for path in NOTEBOOKS if path.stem not in LANDING]  # in reading order
 LESSONS = [path for path in BOOK if re.match(r"\d\d_", path.stem)]  # the others are insides, lettered, and the parts
-PAGES = [*NOTEBOOKS, *(ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])]
+TABLES = [NBS / f"{name}.md" for name in ("404", "commands", "reference", "results")]  # pages without a lesson
+PAGES = [*NOTEBOOKS, *TABLES, *(ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])]
 
 
 def by_name(paths):
@@ -84,7 +86,7 @@ def test_links_lead_somewhere(path):
             name, _, anchor = target.partition("#")
             file = path.parent / name if name else path
             assert file.exists(), f"{path.name}: [{text}]({target}) leads nowhere"
-            if path.suffix == ".ipynb":
+            if path.is_relative_to(NBS):
                 assert file.resolve().is_relative_to(NBS), f"{path.name}: {target} lies outside the docs site; use {repo}…"
             if anchor:
                 assert anchor in anchors(file), f"{path.name}: {file.name} has no heading #{anchor}"
@@ -96,6 +98,7 @@ def test_pictures_are_light():
     for path in NBS.glob("images/*"):
         assert path.stat().st_size <= 300_000, f"{path.name} has {path.stat().st_size:,} bytes"
     shown = {Path(target).name for path in PAGES for _, target, picture in links(path) if picture}
+    shown |= set(re.findall(r"images/([\w.]+)", (ROOT / "_quarto.yml").read_text(encoding="utf-8")))
     assert {path.name for path in NBS.glob("images/*")} <= shown, "a picture in nbs/images that no page shows"
 
 
@@ -146,6 +149,8 @@ def test_one_name_for_a_lesson_everywhere(path):
         for text, target, picture in links(page):
             if page.name in ("accueil.ipynb", "README.fr.md") or picture or not target.endswith(path.name):
                 continue
+            if text == "Start with the first lesson":  # the button of the landing page
+                continue
             if (page.parent / target).resolve() == path:
                 assert text == title(path), f"{page.name} calls {page_of(path)} {text!r}"
 
@@ -164,21 +169,51 @@ def test_each_notebook_names_its_successor():
             assert targets == [after], f"{page_of(path)} ends with: {last}"
 
 
-def test_sidebar_is_the_folder():
-    "The sidebar lists every notebook, in the order in which the file browser shows them, chapter by chapter."
-    def names(node):
-        if isinstance(node, str):
-            yield node
-        for child in node.get("contents", []) if isinstance(node, dict) else node if isinstance(node, list) else []:
-            yield from names(child)
+def sidebar_names(node) -> list[str]:
+    "The pages of a part of the sidebar, from top to bottom."
+    children = node.get("contents", []) if isinstance(node, dict) else node
+    return [node] if isinstance(node, str) else [name for child in children for name in sidebar_names(child)]
 
+
+def test_sidebar_is_the_folder():
+    "The sidebar lists the lessons chapter by chapter, then what lies inside them, each in the file browser's order."
     sidebar = yaml.safe_load((NBS / "sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]
-    assert list(names(sidebar)) == ["index.ipynb", *(f"{page_of(path)}.ipynb" for path in BOOK)]
-    for entry in sidebar["contents"]:
-        if isinstance(entry, dict):
-            assert len({name.split("/")[0] for name in names(entry)}) == 1, "a section is a folder"
-    navbar = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["navbar"]["right"]
-    assert {entry["href"] for entry in navbar} == {f"{name}.ipynb" for name in LANDING}, "each language has its link at the top"
+    insides = [path for path in BOOK if path not in LESSONS]
+    assert sidebar_names(sidebar) == ["index.ipynb", *(f"{page_of(path)}.ipynb" for path in [*LESSONS, *insides])]
+    sections = [entry for entry in sidebar["contents"] if isinstance(entry, dict)]
+    assert sections[-1]["section"] == "Inside the lessons" and sidebar["collapse-level"] < 3, "what lies inside is folded"
+    for entry in [*sections[:-1], *sections[-1]["contents"]]:
+        assert len({name.split("/")[0] for name in sidebar_names(entry)}) == 1, "a section is a folder"
+
+
+def test_navbar_leads_to_every_kind_of_page():
+    navbar = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["navbar"]
+    targets = [entry["href"] for entry in [*navbar["left"], *navbar["right"]]]
+    assert {"index.ipynb", "reference.md", "results.md", "accueil.ipynb", read_settings()["git_url"]} <= set(targets)
+    assert all(entry.get("text") for entry in [*navbar["left"], *navbar["right"]]), "an icon alone says nothing to a screen reader"
+
+
+def contrast(*colors: str) -> float:
+    "How far two colours stand apart, 1 to 21, as WCAG 2 counts."
+    def light(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, bright = sorted(map(light, colors))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme, ground", [("light", "#ffffff"), ("dark", "#1b2127")])
+def test_colours_can_be_read(theme, ground):
+    assert round(contrast("#000000", "#ffffff")) == 21 and round(contrast("#777777", "#ffffff"), 2) == 4.48
+    told = dict(re.findall(r"(?m)^\$([\w-]+): ([^;]+);", (NBS / f"{theme}.scss").read_text(encoding="utf-8")))
+    told = {name: told.get(value.removeprefix("$"), value) for name, value in told.items()}
+    assert told.get("body-bg", "#ffffff") == ground
+    for name in ("link-color", "body-color", "footer-fg", "code-color"):
+        assert contrast(told[name], ground) >= 4.5, f"{theme}: {name}"
+    for name in ("navbar-fg", "navbar-hl"):
+        assert contrast(told[name], told["navbar-bg"]) >= 4.5, f"{theme}: {name}"
 
 
 def load_tool(name: str):
@@ -300,7 +335,7 @@ def test_readmes_say_the_same():
     blocks = [[re.sub(r" *#.*", "", block) for block in re.findall(r"(?s)```sh\n(.+?)```", text)] for text in (english, french)]
     assert blocks[0] == blocks[1] and blocks[0]
     assert "(README.fr.md)" in english.split("## ")[0] and "(README.md)" in french.split("## ")[0]
-    assert len(re.findall(r"(?m)^## ", english)) - len(re.findall(r"(?m)^## ", french)) == 1, "all but the table of commands"
+    assert len(re.findall(r"(?m)^## ", english)) - len(re.findall(r"(?m)^## ", french)) == 0
 
 
 def test_readmes_begin_with_a_clone_of_this_repository():
@@ -326,7 +361,7 @@ def test_readme_lists_every_lesson_with_its_time():
 
 def test_commands_in_the_pages_exist():
     "Every command, module, configuration file and option that README.md and CONTRIBUTING.md name."
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in (*LANDING.values(), "CONTRIBUTING.md"))
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in (*LANDING.values(), "CONTRIBUTING.md", "nbs/commands.md"))
     scripts = {line.split("=")[0] for line in read_settings()["console_scripts"].split()}
     assert set(re.findall(r"\bvehicle_(?!nb\b|xxx\b|cnn\b)\w+", text)) <= scripts
     for module in set(re.findall(r"-m (vehicle_nb\.[\w.]*\w)", text)):
@@ -338,14 +373,33 @@ def test_commands_in_the_pages_exist():
 
 
 @pytest.mark.parametrize("command", ["data", "explore", "preprocess", "train", "evaluate", "predict"])
-def test_help_knows_the_options_that_the_readme_names(command):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_help_knows_the_options_that_the_pages_name(command):
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", NBS / "commands.md"))
     script = f"vehicle_{command}"
     with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
         getattr(commands, script)(["--help"])
     for row in re.findall(rf"(?m)^(?:\| `)?{script}\b.*$", text):
         for option in re.findall(r"--[\w-]+", row.split("#")[0]):
-            assert option in said.getvalue(), f"README.md names {script} {option}"
+            assert option in said.getvalue(), f"{script} {option}"
+
+
+def test_readme_stays_as_it_is(repo_copy):
+    "nbdev_docs and nbdev_prepare rewrite README.md if it is older than its notebook, as in a clone: here they find none."
+    for path in [repo_copy / "README.md", *(repo_copy / "nbs").rglob("*")]:
+        os.utime(path, (1_000_000 if path.name == "README.md" else 2_000_000,) * 2)
+    call = "from nbdev.quarto import nbdev_readme as f; f.__wrapped__(chk_time=True)"
+    done = subprocess.run([sys.executable, "-c", call], cwd=repo_copy, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "README_is_written_by_tools_readme.py" in done.stdout, done.stderr
+    assert (repo_copy / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
+
+
+def test_readme_is_short():
+    "One screen says what this is; five results at most, each with its command, machine, date and runs; the rest is a page."
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\|.*\|$", text.partition("## Results")[2].partition("\n## ")[0])[2:]
+    assert 3 <= len(rows) <= 5 and all(row.count("|") == 5 and "20" in row for row in rows)
+    assert "(nbs/results.md)" in text and "(nbs/commands.md)" in text
+    assert "{" not in re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL), "an attribute that only the docs site reads"
 
 
 # --- the docs site ----------------------------------------------------------------------------------------------------
@@ -447,6 +501,88 @@ def test_page_is_whole(path, processed):
 def test_pages_find_their_pictures_and_style(processed):
     for name in ["styles.css", "sidebar.yml", "nbdev.yml", "_quarto.yml", *(f"images/{p.name}" for p in NBS.glob("images/*"))]:
         assert (processed[0] / name).is_file(), f"{name} does not reach the docs"
+
+
+@pytest.fixture(scope="session")
+def tidied(processed, shared) -> Path:
+    "The same folder after tools/docs_site.py, as Quarto reads it."
+
+    def make(folder: Path):
+        shutil.copytree(processed[0], folder / "_proc")
+        load_tool("docs_site").main(folder / "_proc")
+
+    return once(shared / "tidied", make) / "_proc"
+
+
+def shown(cells: list, where: str) -> list[str]:
+    "All Markdown of a page (`text`), or all that its fences hold (`code`)."
+    tool = load_tool("docs_site")
+    texts = [text for cell in cells if cell["cell_type"] != "raw" for text in tool.own_text(cell)]
+    return [part for text in texts for part in tool.FENCE.split(text)[where == "code" :: 2]]
+
+
+@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+def test_page_is_clean(path, tidied):
+    "No link inside a link or inside code, each leads to a page and a heading that exist, pictures have their text, folds fold."
+    cells = json.loads((tidied / path.relative_to(NBS)).read_text(encoding="utf-8"))["cells"]
+    site = "{doc_host}{doc_baseurl}".format(**read_settings())
+    tool, pages = load_tool("docs_site"), {}
+    for text in shown(cells, "code"):
+        assert "](http" not in text and "builtin_function" not in text, text
+    for text in shown(cells, "text"):
+        assert not re.search(r"(?<!!)\[[^\[\]]*(?<!!)\[[^\[\]]*\]\([^()]*\)[^\[\]]*\]\(", text), text
+        assert f"]({site}" not in text, text
+        assert not re.search(r"(?m)^\[?!\[[^\]]", text), f"the alt text of a picture that stands alone is lost:\n{text}"
+        for target in re.findall(r"\]\(([^):]+\.html[^)]*)\)", text):
+            name, _, anchor = target.partition("#")
+            stem = Path(name).with_suffix("").name
+            folder = (path.parent / name).parent
+            found = [file for file in folder.glob(f"*{stem}.ipynb") if tool.page_name(file.name) == f"{stem}.html"]
+            assert found, f"{target} is no page"
+            if anchor:
+                file = tidied / found[0].resolve().relative_to(NBS)
+                pages[file] = pages.get(file) or tool.anchors(json.loads(file.read_text(encoding="utf-8")))
+                assert anchor in pages[file], f"{target} is no heading"
+    source = ["".join(cell["source"]) for cell in cells]
+    for cell, before, after in zip(source[1:-1], source, source[2:], strict=False):
+        if cell.startswith("#| solution"):
+            assert "<summary>Solution</summary>" in before and after == "</details>" and "code-fold" not in cell
+        if re.match(r"(import|from) ", cell) and "\n\n\n" not in cell:
+            assert not all(line.startswith(("import", "from")) for line in cell.split("\n")), f"imports stand open:\n{cell}"
+
+
+def test_reference_lists_every_public_name(tidied):
+    page = (tidied / "reference.md").read_text(encoding="utf-8")
+    for module in _modidx.d["syms"]:
+        source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+        for name in re.findall(r"'(\w+)'", "".join(re.findall(r"(?s)__all__ = \[(.*?)\]", source))):
+            assert f"[`{name}`](" in page, f"{module}.{name}"
+    assert "Copies files and stops at a limit" in page and "<!-- names -->" not in page
+    assert page.count("| [`") > 300
+
+
+def test_tidying_twice_changes_nothing(tidied, tmp_path):
+    "nbdev_preview renders again after each edit, with what it has tidied before."
+    copy = shutil.copytree(tidied / "parts", tmp_path / "_proc" / "parts")
+    shutil.copy(tidied / "reference.md", tmp_path / "_proc")
+    load_tool("docs_site").main(tmp_path / "_proc")
+    for path in copy.iterdir():
+        assert path.read_bytes() == (tidied / "parts" / path.name).read_bytes()
+
+
+def test_links_are_mended():
+    "By example: what nbdev makes of a name in `code`, and what a reader should get."
+    mend = load_tool("docs_site").tidy_links
+    site, headings = "https://x.org/s", {"a/split.html": {"cut"}, "b/cnn.html": set()}
+    for text, right in {
+        "[`cut`](https://x.org/s/a/split.html#cut)": "[`cut`](split.html#cut)",
+        "[`gone`](https://x.org/s/a/split.html#gone)": "[`gone`](split.html)",
+        "[`net`](https://x.org/s/b/cnn.html#net)": "[`net`](../b/cnn.html)",
+        "[see [`net`](https://x.org/s/b/cnn.html#net) there](https://else.org)": "[see `net` there](https://else.org)",
+        "[![a badge](https://b.org/c.svg)](https://d.org)": "[![a badge](https://b.org/c.svg)](https://d.org)",
+        "```python\nx, # of [`net`](https://x.org/s/b/cnn.html#net)\n```": "```python\nx, # of net\n```",
+    }.items():
+        assert mend(text, "a/draw.html", site, headings) == right
 
 
 def test_docs_render(repo_copy):

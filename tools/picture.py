@@ -1,4 +1,5 @@
-"""Draw the picture at the top of README.md: two pictures of each class of the demo set, under its name.
+"""Draw the picture at the top of README.md, two pictures of each class of the demo set under its name, and the card that
+messengers show beside a link to the docs site.
 
     python tools/picture.py
 """
@@ -13,6 +14,7 @@ from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 SIZE, GAP, COLUMNS, EACH = 144, 6, 10, 2
 TITLE = 26  # pixels for the name above a class
 TARGET = Path(__file__).resolve().parent.parent / "nbs" / "images" / "demo_sheet.webp"
+CARD = TARGET.with_name("card.jpg")  # not every messenger reads WebP
 
 
 def sheet(seed: int = 3) -> Image.Image:
@@ -30,7 +32,21 @@ def sheet(seed: int = 3) -> Image.Image:
     return image
 
 
+def card(seed: int = 3) -> Image.Image:
+    "What stands beside a shared link: twelve vehicles, and what the course is."
+    image = Image.new("RGB", (1200, 630), "#0b3d5c")
+    draw = ImageDraw.Draw(image)
+    for i, kind in enumerate(DEMO_CLASSES[:12]):
+        picture = draw_vehicle(kind, zlib.crc32(f"{seed}/{kind}/0".encode()), 400)
+        image.paste(ImageOps.fit(picture, (200, 200), Image.Resampling.LANCZOS), (i % 6 * 200, i // 6 * 200))
+    draw.text((600, 470), "vehicle_nb", fill="#f2b632", anchor="mm", font_size=72)
+    draw.text((600, 560), "Learn image classification by doing all of it", fill="white", anchor="mm", font_size=44)
+    return image
+
+
 if __name__ == "__main__":
     TARGET.parent.mkdir(exist_ok=True)
     sheet().save(TARGET, quality=78, method=6)
-    print(f"Wrote {TARGET.name}, {TARGET.stat().st_size:,} bytes.")
+    card().save(CARD, quality=85)
+    for path in (TARGET, CARD):
+        print(f"Wrote {path.name}, {path.stat().st_size:,} bytes.")

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {"README.md": "index.ipynb", "README.fr.md": "accueil.ipynb"}  # what is written, from which notebook of nbs/
 NOTE = "<!-- Written by tools/readme.py from nbs/{source}: edit that, not this. -->\n\n"
 HIDDEN = re.compile(r"^\s*#\|\s*(hide|default_exp)\b", re.MULTILINE)
+BUTTON = re.compile(r"(\[[^\]]*\]\([^)]*\))\{\.btn[^}]*\}")  # how the docs site draws a link; GitHub would show the words in braces
 DIRECTIVE = re.compile(r"^\s*#\|.*\n?", re.MULTILINE)
 
 
@@ -53,6 +54,7 @@ def make_readme(name: str = "README.md", root: Path = ROOT) -> str:
 
     pattern = re.compile(r"(\]\(|\b(?:src|href)=\")([^)\"\s]+)")
     text = pattern.sub(lambda match: match[1] + from_the_top(match[2], repo_url), text)
+    text = BUTTON.sub(r"**\1**", text)
     return NOTE.format(source=PAGES[name]) + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
