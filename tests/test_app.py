@@ -910,7 +910,7 @@ def open_page(browser, server, width=1280, height=900, path="", **options):
     tab.on("pageerror", lambda error: tab.errors.append(str(error)))
     tab.goto(server[0] + path)
     tab.wait_for_selector("h1", timeout=60_000)
-    tab.wait_for_function("document.documentElement.lang")  # the script is there
+    tab.wait_for_function("location.search.includes('lang=')", timeout=60_000)  # the script is there
     return tab
 
 
@@ -1136,7 +1136,7 @@ def test_without_a_model_the_page_offers_to_train_one_on_a_phone(browser, server
         tab.get_by_role("button", name="Entraîner le modèle de démonstration").wait_for(timeout=60_000)
         command = tab.locator("[data-testid=stCode] pre")
         assert command.evaluate("e => e.scrollWidth <= e.clientWidth"), "on a phone the whole command is seen"
-        assert fits(tab)
+        assert fits(tab) and tab.evaluate("document.documentElement.lang") == "fr"
     finally:
         (home / "aside").rename(home / "models" / "tiny")
 

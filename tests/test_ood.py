@@ -57,8 +57,9 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 
 def test_the_threshold_keeps_the_share_that_was_asked_for():
     scores = torch.arange(1.0, 100)  # of 99 validation images and a new one, five in a hundred fall below the fifth
-    assert choose_threshold(scores) == 5 and choose_threshold(scores, coverage=0.5) == 50
-    assert choose_threshold(torch.tensor([3.0])) == 3
+    assert [choose_threshold(scores), choose_threshold(scores, coverage=0.5)] == pytest.approx([5, 50], abs=1e-3)
+    tied = 0.9 + torch.rand(200, generator=torch.Generator().manual_seed(0)) * 1e-6  # they differ by rounding alone
+    assert choose_threshold(torch.tensor([3.0])) < 3 and (tied >= choose_threshold(tied)).all()
 
 
 def test_of_each_class_its_share():
@@ -168,9 +169,9 @@ def test_the_known_weights_are_those_of_logistic_regression():
     *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown))
     x, y = np.concatenate([known, unknown]), np.repeat([1, 0], [400, 300])
     share = np.where(y == 1, 0.95 / 400, 0.05 / 300)
-    expected = linear_model.LogisticRegression(C=np.inf, max_iter=1000, tol=1e-9).fit((x - known.mean(0)) / known.std(0), y, share * 700)
+    expected = linear_model.LogisticRegression(C=500, tol=1e-9).fit(z := (x - known.mean(0)) / known.std(0), y, share)
     found = 1 / (1 + np.exp(-(x @ weights + bias)))
-    assert np.abs(found - expected.predict_proba((x - known.mean(0)) / known.std(0))[:, 1]).max() < 0.03
+    assert np.abs(found - expected.predict_proba(z)[:, 1]).max() < 1e-3
     *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown * [1, 0]))  # here log p says the contrary
     assert 0 <= weights[1] < 0.02 * weights[0]
 
@@ -180,7 +181,7 @@ def test_nothing_at_the_threshold_is_nearly_certain():
     known, unknown = torch.rand(200, 2), torch.rand(50, 2) - 9
     *weights, bias = fit_known_weights(known, unknown)
     scores = (known.double() @ torch.tensor(weights, dtype=torch.double) + bias).sigmoid()
-    assert choose_threshold(scores) == pytest.approx(0.9) and (scores > 0.97).any()
+    assert choose_threshold(scores) == pytest.approx(0.9, abs=1e-3) and (scores > 0.97).any()
 
 
 def test_a_bundle_whose_feature_bank_is_lost_or_belongs_to_another_network_is_refused(fitted, tmp_path):

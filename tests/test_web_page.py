@@ -23,7 +23,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
 from vehicle_nb.evaluation.ood import build_feature_bank, knn_score, ood_score
 from vehicle_nb.features import extract_features
-from vehicle_nb.models.bundle import OOD_SCORES, load_bundle, save_bundle
+from vehicle_nb.models.bundle import load_bundle, save_bundle
 from vehicle_nb.models.cnn import create_model
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.serving import onnx_export, web_export
@@ -252,13 +252,14 @@ def test_the_numbers_of_a_decision_are_those_of_python(visit):
     logits, about = [1.0, 3.0, -2.0], {"classes": ["a", "b", "c"], "temperature": 2.0, "ood_threshold": 0.0}
     run = "async ([logits, about]) => (await import('./classify.js')).answer(logits, 0.5, about)"
     probs, knn = (torch.tensor(logits) / 2).softmax(0), torch.tensor([0.5])
-    for kind in OOD_SCORES:
+    for kind in ("knn", "energy", "max_softmax"):
         score = ood_score(kind, torch.tensor([logits]), knn, 2.0)
         found = tab.evaluate(run, [logits, about | {"ood_score": kind}])
         np.testing.assert_allclose([found["score"], *found["probs"]], [*score, *probs], rtol=1e-5)
-    about |= {"ood_score": "knn", "known_slope": 10, "known_center": 0.4, "ood_threshold": 0.6}
+    about |= {"ood_score": "p_known", "known_weights": [3.0, 2.0, -1.0], "ood_threshold": 0.9}
     found = tab.evaluate(run, [logits, about])
-    np.testing.assert_allclose(found["probs"], probs / (1 + np.exp(-1)), rtol=1e-5)
+    score = 1 / (1 + np.exp(-(3 * 0.5 + 2 * np.log(probs.max()) - 1)))
+    np.testing.assert_allclose([found["score"], *found["probs"]], [score, *(probs * score)], rtol=1e-5)
     assert not found["known"] and [row["label"] for row in found["top"]] == ["b", "a", "c"]
     code = (STATIC / "app.js").read_text(encoding="utf-8")
     found = re.findall(r'p >= ([\d.]+)\)? (?:return|\?) say\("([^"]*)"\)', code.partition("function opening")[0])

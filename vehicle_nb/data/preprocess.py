@@ -201,14 +201,14 @@ def _place(manifest: pd.DataFrame, work: Path, classes: list[str]) -> list[Path]
     for split in SPLITS:
         for name in classes:
             (new / split / name).mkdir(parents=True)
-    for row in manifest[manifest["split"] != ""].itertuples():
-        source = work / "images" / f"{row.sha256}.jpg"
-        target = new / row.split / manifest.at[row.Index, "class"] / f"{row.id}.jpg"
+    rows = manifest.loc[manifest["split"] != "", ["sha256", "split", "class", "id"]]
+    for sha256, split, name, image in rows.itertuples(index=False):
+        source, target = work / "images" / f"{sha256}.jpg", new / split / name / f"{image}.jpg"
         try:
             os.link(source, target)  # cheap, and the finished image stays in the work folder
         except OSError:
             shutil.copyfile(source, target)
-        if row.split == "train":
+        if split == "train":
             train.append(target)
     return train
 
@@ -252,9 +252,8 @@ def describe_source(
 # %% ../../nbs/1_data/03_preprocess.ipynb #9dd77061
 def _restore(manifest: pd.DataFrame, raw: RawSet, work: Path, settings: dict, workers: int | None) -> None:
     "Decode again the images that are missing in the work folder (something may have deleted them)."
-    have = {entry.name for entry in os.scandir(work / "images")}
-    used = manifest[manifest["split"] != ""]
-    missing = {row.path: row.sha256 for row in used.itertuples() if f"{row.sha256}.jpg" not in have}
+    used = manifest.loc[manifest["split"] != "", ["path", "sha256"]].itertuples(index=False)
+    missing = {path: sha256 for path, sha256 in used if not (work / "images" / f"{sha256}.jpg").exists()}
     if missing:
         paths = {path_text(path.relative_to(raw.root)): path for _, path, _ in raw.rows}
         func = partial(_decode_and_keep, folder=work / "images", size=settings["size"])
@@ -444,7 +443,8 @@ def preprocess(
     if not quiet:
         print(stale_decisions(read_decisions(decisions), found.table["path"], decisions), end="")
         print("\n".join(found.cameras), end="\n" * bool(found.cameras))
-        print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False), config, output))
+        columns = ["split", "source", "reason", "note"]
+        print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False, usecols=columns), config, output))
     return output
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #8863ee1a

@@ -69,7 +69,8 @@ def choose_threshold(
     "The score below which an image counts as OOD; on average it keeps that share of new images, too."
     # Of n + 1 images each is the lowest equally often, the new one as well (https://arxiv.org/abs/2107.07511, section 1).
     refused = int((1 - coverage) * (len(scores) + 1))
-    return float(scores.sort().values[max(refused, 1) - 1])
+    lowest = float(scores.sort().values[max(refused, 1) - 1])
+    return lowest - 1e-4  # another batch size, ONNX or bf16 changes the last digits: an image must not be refused for that
 
 # %% ../../nbs/4_evaluation/13_ood.ipynb #42fdacf3
 def ood_score(
@@ -291,14 +292,18 @@ def plot_scores(
 ):
     "Histograms of the scores of vehicles and OOD images, and the threshold; returns the axes."
     ax = ax or new_axes(6.2, 3.6)
-    known, ood = scores.known[scores.score], scores.ood[scores.score]
+    known, ood, unit = scores.known[scores.score], scores.ood[scores.score], scores.score
+    threshold = scores.threshold
+    if unit == "p_known":  # most images crowd near 1: log-odds show them apart
+        known, ood, threshold = (torch.as_tensor(x, dtype=torch.float64).logit(1e-6).numpy() for x in (known, ood, threshold))
+        unit = "log-odds of p_known"
     bins = np.linspace(min(known.min(), ood.min()), max(known.max(), ood.max()), 25)
     for values, colour, name in ((known, PALETTE[0], "vehicles of the test split"), (ood, PALETTE[3], "OOD images")):
         shares = np.full(len(values), 1 / len(values))
         ax.hist(values, bins, weights=shares, color=colour, alpha=0.25)
         ax.hist(values, bins, weights=shares, color=colour, histtype="step", lw=1.8, label=name)
-    ax.axvline(scores.threshold, color="#333333", ls="--", lw=1.4, label="the bundle's threshold")
-    ax.set(xlabel=f"{scores.score} score (higher: more like the training images)", ylabel="share of the images")
+    ax.axvline(threshold, color="#333333", ls="--", lw=1.4, label="the bundle's threshold")
+    ax.set(xlabel=f"{unit} (higher: more like the training images)", ylabel="share of the images")
     ax.set_title("Answered: right of the threshold")
     ax.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return ax

@@ -26,6 +26,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import nn
 
+from ..evaluation.calibration import ALMOST_CERTAIN
 from ..evaluation.ood import OODDetector, ood_score
 from .. import commands
 from ..core import VehicleError, best_device, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
@@ -244,7 +245,7 @@ def confidence_words(
     p: float,  # calibrated probability of the predicted class, 0 to 1
 ) -> str:
     "A calibrated probability in words."
-    steps = [(0.97, "almost certain"), (0.85, "confident"), (0.65, "fairly sure"), (0.45, "leaning this way")]
+    steps = [(ALMOST_CERTAIN, "almost certain"), (0.85, "confident"), (0.65, "fairly sure"), (0.45, "leaning this way")]
     return next((words for least, words in steps if p >= least), "only a guess")
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #8e5d6978

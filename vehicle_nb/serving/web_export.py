@@ -30,7 +30,7 @@ from ..data.augment import normalize_batch, resize_bytes
 from ..data.preprocess import letterbox
 from ..data.sources import disk_errors
 from ..demo.make import DEMO_CLASSES, draw_vehicle
-from ..evaluation.ood import OODDetector
+from ..evaluation.ood import OODDetector, ood_score
 from ..features import extract_features, find_head
 from ..files import atomic_dir, atomic_write, check_replace
 from ..models.bundle import find_bundle, load_bundle
@@ -114,9 +114,9 @@ def round_weights(
     return proto.SerializeToString()
 
 # %% ../../nbs/5_serving/16a_web_export.ipynb #web00011
-MAX_ROUNDING = 0.01  # how far probabilities and kNN scores of a rounded network may be off
+MAX_ROUNDING = 0.01  # how far the probabilities of a rounded network may be off
 PAGE_CONFIG = (  # of the bundle's config.json, as far as it is there
-    "arch", "classes", "image_size", "input_size", "temperature", "ood_score", "ood_threshold", "known_slope", "known_center",
+    "arch", "classes", "image_size", "input_size", "temperature", "ood_score", "ood_threshold", "known_weights",
 )  # fmt: skip
 
 
@@ -125,14 +125,21 @@ def _drawings(size: int) -> np.ndarray:  # uint8 20×size×size×3
     return np.stack([np.asarray(letterbox(draw_vehicle(name, 1_000_000_007, size), size)) for name in DEMO_CLASSES])
 
 
-def _same_answers(wanted: tuple[Tensor, ...], data: bytes, images: Tensor, temperature: float) -> bool:
+def _answers(outputs: list[Tensor], names: list[str], config: dict) -> tuple[Tensor, Tensor]:
+    "Probabilities and OOD scores, from what the network gives."
+    found = dict(zip(names, outputs, strict=True))
+    score = ood_score(config["ood_score"], found["logits"], found.get("knn_score"), config["temperature"])
+    return (found["logits"] / config["temperature"]).softmax(1), score
+
+
+def _same_answers(wanted: list[Tensor], data: bytes, images: Tensor, config: dict) -> bool:
     "Does an ONNX file give these answers, as exactly as `MAX_ROUNDING` asks?"
     network = OnnxNetwork(data)
     found = [torch.from_numpy(out) for out in network.session.run(network.names, {"images": images.contiguous().numpy()})]
-    before, after = ((out[0].double() / temperature).softmax(1) for out in (wanted, found))
-    scores = [(a, b) for a, b in zip(wanted[1:], found[1:], strict=True) if a.ndim == 1]
-    close = [float((a - b).abs().max()) <= MAX_ROUNDING for a, b in [(before, after), *scores]]
-    return torch.equal(before.argmax(1), after.argmax(1)) and all(close)
+    before, after = (_answers(out, network.names, config) for out in (wanted, found))
+    # Relative, because energies are large numbers.
+    apart = [float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in zip(before, after, strict=True)]
+    return torch.equal(before[0].argmax(1), after[0].argmax(1)) and max(apart) <= MAX_ROUNDING
 
 
 @torch.inference_mode()
@@ -146,7 +153,7 @@ def page_model(
     wanted, proto = network(normalize_batch(images)), make_onnx(network, config, network.names)
     for kind in ("int8", "float16", "float32"):
         (trial := type(proto)()).CopyFrom(proto)
-        if _same_answers(wanted, data := round_weights(trial, kind), images, config["temperature"]):
+        if _same_answers(wanted, data := round_weights(trial, kind), images, config):
             return data, {name: config[name] for name in PAGE_CONFIG if name in config} | {"weights": kind}
     raise VehicleError(f"The network of {bundle} gives other answers as ONNX than with PyTorch: no page was written.")
 

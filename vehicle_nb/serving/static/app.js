@@ -52,7 +52,7 @@ function tell(sentence, look = "") { // again in each language
 
 async function speak(code, about) {
   const language = code in about.languages ? code : "en";
-  words = language === "en" ? ENGLISH : await (await fetch(`languages/${language}.json`)).json();
+  words = { ...ENGLISH, ...(language === "en" ? {} : await (await fetch(`languages/${language}.json`)).json()) };
   document.documentElement.lang = language;
   document.title = $("h1").textContent = about.vehicles ? say("Which vehicle is this?") : say("What is this?");
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);

@@ -66,12 +66,16 @@ function logSumExp(values) {
 // Logits and the score of likeness become calibrated probabilities, and a decision: `Predictor` in Python does the same.
 export function answer(logits, knn, about) {
   const values = Array.from(logits, (v) => v / about.temperature), sum = logSumExp(values);
-  const shares = values.map((v) => Math.exp(v - sum));
-  const scores = { knn, energy: logSumExp(Array.from(logits)), max_softmax: Math.max(...shares) };
+  const shares = values.map((v) => Math.exp(v - sum)), logP = Math.max(...values) - sum;
+  const [wKnn, wLogP, bias] = about.known_weights ?? [];
+  const scores = {
+    knn,
+    energy: logSumExp(Array.from(logits)),
+    max_softmax: Math.exp(logP),
+    p_known: 1 / (1 + Math.exp(-(wKnn * knn + wLogP * logP + bias))), // that the image shows one of the classes at all
+  };
   const score = scores[about.ood_score];
-  // How probable it is that the image shows one of the classes at all.
-  const one = about.known_slope === undefined ? 1 : 1 / (1 + Math.exp(-about.known_slope * (score - about.known_center)));
-  const probs = shares.map((p) => p * one);
+  const probs = about.ood_score === "p_known" ? shares.map((p) => p * score) : shares;
   if (!Number.isFinite(sum)) throw new Error(DAMAGED);
   const top = about.classes.map((label, index) => ({ label, index, probability: probs[index] }));
   top.sort((a, b) => b.probability - a.probability);

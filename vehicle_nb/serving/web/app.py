@@ -33,24 +33,21 @@ def main():
     def ask_page():
         head(words.title, say("It looks, and says how sure it is."), pages, run, say)
         warn_broken(broken, bool(model), say)
-        if not runs:
-            no_model(say)
-        elif model:
+        if model:
             ask.page(session, model, run, words, say)
         else:
-            about.choose_model(by_name, None, broken, say)
+            without_answers(by_name, broken, say)
 
     def about_page():
         head(say("About the model"), "", pages, run, say)
         warn_broken(broken, bool(model), say)
-        if not runs:
-            no_model(say)
+        if not model:
+            without_answers(by_name, broken, say)
             return
-        if len(by_name) > 1 or not model:
+        if len(by_name) > 1:
             about.choose_model(by_name, run, broken, say)
-        if model:
-            about.page(model, say)
-            page_script(say, run.name)
+        about.page(model, say)
+        page_script(say, run.name)
 
     pages = {
         say("Identify"): st.Page(ask_page, title=words.title, url_path="", default=True),
@@ -112,6 +109,15 @@ def warn_broken(broken: dict[str, str], answers: bool, say: Language):
         st.warning(older if answers else say("{run} cannot be used.", run=escape_markdown(name)), icon=":material/error:")
         if at_home():
             st.caption(escape_markdown(say.error(why)))
+
+
+def without_answers(runs: dict[str, Run], broken: dict[str, str], say: Language):
+    "No model that can answer: choose another one, or train the first."
+    page_script(say)
+    if runs:
+        about.choose_model(runs, None, broken, say)
+    else:
+        no_model(say)
 
 
 # --- no model yet -----------------------------------------------------------------------------------------------------------

@@ -221,13 +221,17 @@ def feedback(model: BatchingPredictor, run: Run, entry: HistoryEntry, say: Langu
     st.caption(say("Your picture, this answer and what you say here are kept on the server, and may help to train better models. "
                    "Your name and the place of the photo are not kept. You get a code with which you can delete all of it."))  # fmt: skip
     agreed = st.checkbox(say("Yes, keep my picture for that"), key=f"agreed{mark}")
-    if st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key=f"send{mark}"):
+
+    def send():
         try:
             answered = (entry.jpeg, prediction, right, label, other, run.name, visitor_id())
             codes[entry.key] = store.save(*answered, consent=agreed)
-            st.rerun()
         except VehicleError as error:
-            st.error(escape_markdown(say.error(str(error))))
+            state.refused = str(error)
+
+    st.button(say("Send"), type="primary", disabled=not (agreed and (label or other)), key=f"send{mark}", on_click=send)
+    if why := state.pop("refused", ""):
+        st.error(escape_markdown(say.error(why)))
 
 
 def true_class(model: BatchingPredictor, mark: int, say: Language) -> tuple[str | None, str]:

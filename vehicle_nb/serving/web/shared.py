@@ -78,10 +78,10 @@ def example_images(predictor: Predictor, seed: int, count: int) -> list[tuple[st
     return [(name, n, drawing(name, 1_000_000_000 + n)) for name, n in chosen]
 
 
-def page_script(say: Language, run: str):
+def page_script(say: Language, run: str | None = None):
     "The script of the page: its address and language, names for Streamlit's own buttons, and what is pasted."
     component = st.components.v2.component("page", js=asset("page.js"), isolate_styles=False)
-    query = {"lang": say.code, "model": run}
+    query = {"lang": say.code} | ({"model": run} if run else {})
     data = {"query": query, "images": len(state.images), "texts": ui.widget_texts(say, LIMITS.upload_mb)}
     return component(key="page", data=data, height=0, on_address_change=lambda: None, on_lost_change=lambda: None)
 
