@@ -346,7 +346,7 @@ def named(*kinds: str) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements(*kinds)}
 
 
-APP = {"vehicle_nb.serving.ui", "vehicle_nb.serving.server", "vehicle_nb.serving.session"}  # need the extra `app`
+APP = {"vehicle_nb.serving.ui", "vehicle_nb.serving.server", "vehicle_nb.serving.session", "vehicle_nb.serving.api"}  # need the extra `app`
 
 
 def test_what_the_package_imports_is_required():
