@@ -27,7 +27,8 @@ from forks import FORKS, Forked
 from ranks import hold_store
 from ranks import run as run_rank
 from runs import free_port, on_the_cpu_below, same_run
-from tiny import tiny_processed
+from safetensors.torch import load_file
+from tiny import tiny_bundle, tiny_processed
 
 import vehicle_nb
 from vehicle_nb.training import dist as processes
@@ -308,6 +309,17 @@ def test_a_picture_is_augmented_alike_whatever_the_number_of_ranks(four, two):
     one, other = ({k: v for rank in read_notes(p / "notes") for k, v in rank["pictures"].items()} for p in (four, two))
     assert one and len({*one.values()}) > 60
     assert all(other[key] == value for key, value in one.items())
+
+
+def test_a_probe_of_two_ranks_is_the_probe_of_one(processed, tmp_path):
+    start = tiny_bundle(tmp_path / "start") / "model.safetensors"
+    options = {"data": processed, "run_name": "run", "weights": start, "probe": True} | SMALL
+    ended(launch(2, output=tmp_path / "two", notes=tmp_path / "notes", **options))
+    metrics = train(output=tmp_path / "one", num_threads=1, quiet=True, **options)
+    one, other = (load_file(tmp_path / name / "run" / "model.safetensors") for name in ("one", "two"))
+    # the ranks' features stand in another order, and L-BFGS adds them up in it
+    assert all(torch.allclose(value, other[name], rtol=1e-2, atol=1e-3) for name, value in one.items())
+    assert judged(tmp_path / "two" / "run") == pytest.approx(metrics["val_accuracy"], abs=1e-6) and metrics["test_accuracy"] > 0.9
 
 
 def test_ranks_agree_on_how_many_epochs_fit_into_the_minutes(processed, tmp_path):

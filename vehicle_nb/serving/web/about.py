@@ -12,7 +12,8 @@ from vehicle_nb.serving.batching import BatchingPredictor
 from vehicle_nb.serving.i18n import Language
 from vehicle_nb.serving.predictor import Predictor
 from vehicle_nb.serving.ui import Run, escape_markdown
-from vehicle_nb.serving.web.shared import at_home, evaluation_job, example_images, provenance_text
+from vehicle_nb.serving.examples import provenance_text
+from vehicle_nb.serving.web.shared import at_home, evaluation_job, example_images
 
 state = st.session_state
 

@@ -10,10 +10,11 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from vehicle_nb.core import VehicleError
 from vehicle_nb.serving import ui
 from vehicle_nb.serving.batching import LIMITS, BatchingPredictor
+from vehicle_nb.serving.examples import nearest_examples
+from vehicle_nb.serving.feedback import feedback_store
 from vehicle_nb.serving.i18n import Language
 from vehicle_nb.serving.session import HistoryEntry, Session, SessionImage
 from vehicle_nb.serving.ui import PageWords, Run, escape_markdown
-from vehicle_nb.serving.web import shared
 from vehicle_nb.serving.web.shared import example_images, page_script, picture_grid, visitor_id
 
 state = st.session_state
@@ -173,7 +174,7 @@ def explain(model: BatchingPredictor, entry: HistoryEntry, say: Language):
             return
     st.write(ui.score_words(prediction.ood_score, predictor.threshold, predictor.score, say))
     st.html(ui.score_bar(prediction.ood_score, predictor.threshold))
-    if found := shared.nearest_examples(predictor, entry.jpeg, 4):
+    if found := nearest_examples(predictor, entry.jpeg, 4):
         st.write(say("The most similar:") if prediction.known else say("Most like these, and not like enough:"))
         grid = st.grid(4, min_column_width=60, gap="xsmall", key="nearest")
         for name, path, _ in found:
@@ -202,7 +203,7 @@ def looked_at(model: BatchingPredictor, entry: HistoryEntry, say: Language):
 
 def feedback(model: BatchingPredictor, run: Run, entry: HistoryEntry, say: Language):
     "Right or wrong, the true class, and consent; only where the operator of the server has turned it on."
-    store, prediction, codes = shared.feedback_store(), entry.prediction, state.setdefault("codes", {})
+    store, prediction, codes = feedback_store(), entry.prediction, state.setdefault("codes", {})
     if store is None or entry.example:
         return
     if code := codes.get(entry.key):
@@ -245,7 +246,7 @@ def delete_sent(say: Language):
     "Delete what was sent, by its code."
     code = st.text_input(say("The code that you got"), key="delete_code")
     if st.button(say("Delete"), key="delete_sent", disabled=not code):
-        if shared.feedback_store().delete(code.strip()):
+        if feedback_store().delete(code.strip()):
             st.success(say("Deleted."))
         else:
             st.error(say("Nothing has this code."))
@@ -317,7 +318,7 @@ def history(session: Session, say: Language):
 
 def footer(say: Language):
     "Where the pictures go; and the way to delete what was sent."
-    asks = shared.feedback_store() is not None
+    asks = feedback_store() is not None
     where = say("Your pictures go to the server that runs this page. It keeps them for this visit and not afterwards.")
     if asks:
         where = say("Your pictures go to the server that runs this page. It keeps them for this visit, and longer only if you agree.")

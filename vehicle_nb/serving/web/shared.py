@@ -12,23 +12,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
+from vehicle_nb.models.bundle import read_examples
 from vehicle_nb.serving import image_input, ui
-from vehicle_nb.serving.batching import LIMITS, BatchingPredictor
+from vehicle_nb.serving.batching import LIMITS, BatchingPredictor, shared_model
 from vehicle_nb.serving.i18n import Language
 from vehicle_nb.serving.jobs import EvaluationJob, TrainingJob
 from vehicle_nb.serving.predictor import Predictor
 from vehicle_nb.serving.ui import Run, escape_markdown
-
-try:
-    from vehicle_nb.models.bundle import read_examples
-    from vehicle_nb.serving.batching import shared_model
-    from vehicle_nb.serving.examples import nearest_examples, provenance_text
-    from vehicle_nb.serving.feedback import feedback_store
-except ImportError:  # until examples and feedback are merged
-    read_examples, nearest_examples, provenance_text, feedback_store = (lambda *_: {}), (lambda *_: []), (lambda *_: ""), (lambda: None)
-
-    def shared_model(bundle):
-        return BatchingPredictor(Predictor(bundle))
 
 RUNS = Path(os.environ.get("VEHICLE_RUNS", "models"))
 state = st.session_state
