@@ -85,9 +85,7 @@ def address_field(session: Session, run: Run, say: Language):
 
     pasted = page_script(say, run.name)
     st.text_input(say("Web address of a picture"), key="address", placeholder=say("… or its address: https://"), on_change=typed,
-                  label_visibility="collapsed", icon=":material/link:")  # fmt: skip
-    if pasted.lost:
-        st.info(say("The page was loaded again: pictures are not kept for that long."), icon=":material/info:")
+                  label_visibility="collapsed")  # fmt: skip
     if url := pasted.address or state.pop("wanted", ""):
         with st.spinner(say("Fetching the picture from {server} …", server=escape_markdown(urlsplit(url).hostname or url))):
             session.fetch_url(url)
