@@ -216,7 +216,8 @@ function gallery() {
   return make("div", { class: "gallery" }, ...cards);
 }
 
-const mapText = () => say("Bright places spoke for the best guess (class activation map).");
+// A class activation map is Grad-CAM's map, up to a factor, where a network ends in a mean over all places and a linear layer.
+const mapText = () => say("Warm colours mark what counted in favour of the answer (Grad-CAM).");
 
 // The image in grey with warm colours where the class activation map is high.
 function heat(file, { maps, top, box: [left, top_, width, height], size }) {
