@@ -33,10 +33,11 @@ from ..demo.make import DEMO_CLASSES, draw_vehicle
 from ..evaluation.ood import OODDetector, calibrated_probs
 from ..features import extract_features, find_head
 from ..files import atomic_dir, atomic_write, check_replace
-from ..models.bundle import find_bundle, load_bundle, read_examples
+from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
 from ..models.finetune import fold_bn
 from .i18n import languages
 from .onnx_export import MADE_BY, ONNX_OUTPUTS, OnnxNetwork, make_onnx
+from .ui import page_words
 
 # %% ../../nbs/5_serving/16a_web_export.ipynb #web00007
 def pooled_layer(
@@ -185,8 +186,10 @@ def page_files(
     page = {path.name: path.read_bytes() for path in (package / "static").iterdir()}
     page |= {f"languages/{path.name}": path.read_bytes() for path in (package / "languages").iterdir()}
     page |= {f"examples/{i}.jpg": jpeg for i, (_, jpeg) in enumerate(examples)} | {"model.onnx": model}
-    about["vehicles"] = not set(DEMO_CLASSES).isdisjoint(about["classes"])  # or else the page does not speak of vehicles
-    about["languages"] = {code: language.name for code, language in languages().items()}
+    about["languages"], config = {}, read_bundle_config(bundle)
+    for code, language in languages().items():
+        said = page_words(config, language)
+        about["languages"][code] = {"name": language.name, "title": said.title, "unknown": said.unknown}
     about["examples"] = [{"file": f"examples/{i}.jpg", "label": label} for i, (label, _) in enumerate(examples)]
     about |= {"files": [*page, *(f"runtime/{name}" for name in RUNTIME_FILES), "model.json"], "origin": MADE_BY}
     return page | {"model.json": json.dumps(about, ensure_ascii=False, indent=1).encode()}
