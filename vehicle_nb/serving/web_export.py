@@ -30,13 +30,14 @@ from ..data.augment import normalize_batch, resize_bytes
 from ..data.preprocess import letterbox
 from ..data.sources import disk_errors
 from ..demo.make import DEMO_CLASSES, draw_vehicle
-from ..evaluation.ood import OODDetector, ood_score
+from ..evaluation.ood import OODDetector, calibrated_probs
 from ..features import extract_features, find_head
 from ..files import atomic_dir, atomic_write, check_replace
-from ..models.bundle import find_bundle, load_bundle
+from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
 from ..models.finetune import fold_bn
 from .i18n import languages
 from .onnx_export import MADE_BY, ONNX_OUTPUTS, OnnxNetwork, make_onnx
+from .ui import page_words
 
 # %% ../../nbs/5_serving/16a_web_export.ipynb #web00007
 def pooled_layer(
@@ -128,8 +129,7 @@ def _drawings(size: int) -> np.ndarray:  # uint8 20×size×size×3
 def _answers(outputs: list[Tensor], names: list[str], config: dict) -> tuple[Tensor, Tensor]:
     "Probabilities and OOD scores, from what the network gives."
     found = dict(zip(names, outputs, strict=True))
-    score = ood_score(config["ood_score"], found["logits"], found.get("knn_score"), config["temperature"])
-    return (found["logits"] / config["temperature"]).softmax(1), score
+    return calibrated_probs(config, found["logits"], found.get("knn_score"))
 
 
 def _same_answers(wanted: list[Tensor], data: bytes, images: Tensor, config: dict) -> bool:
@@ -169,11 +169,9 @@ def _examples(bundle: Path, classes: list[str], own: bool) -> list[tuple[str, by
     if not own:
         known = [name for name in DEMO_CLASSES if name in set(classes)][:12]
         return [(name, _jpeg(draw_vehicle(name, 1_000_000_000 + i, 224))) for i, name in enumerate(known)]
-    paths = [path for path in sorted((bundle / "examples").glob("*/1.jpg")) if path.parent.name in set(classes)]
-    found = [(path.parent.name, path.read_bytes()) for path in paths]
-    if not found:
+    if not (found := read_examples(bundle)):
         raise VehicleError(f"{bundle} has no examples. Omit --with_examples: the page then shows drawings.")
-    return found
+    return [(name, paths[0].read_bytes()) for name, paths in found.items()]
 
 
 def page_files(
@@ -188,8 +186,10 @@ def page_files(
     page = {path.name: path.read_bytes() for path in (package / "static").iterdir()}
     page |= {f"languages/{path.name}": path.read_bytes() for path in (package / "languages").iterdir()}
     page |= {f"examples/{i}.jpg": jpeg for i, (_, jpeg) in enumerate(examples)} | {"model.onnx": model}
-    about["vehicles"] = not set(DEMO_CLASSES).isdisjoint(about["classes"])  # or else the page does not speak of vehicles
-    about["languages"] = {code: language.name for code, language in languages().items()}
+    about["languages"], config = {}, read_bundle_config(bundle)
+    for code, language in languages().items():
+        said = page_words(config, language)
+        about["languages"][code] = {"name": language.name, "title": said.title, "unknown": said.unknown}
     about["examples"] = [{"file": f"examples/{i}.jpg", "label": label} for i, (label, _) in enumerate(examples)]
     about |= {"files": [*page, *(f"runtime/{name}" for name in RUNTIME_FILES), "model.json"], "origin": MADE_BY}
     return page | {"model.json": json.dumps(about, ensure_ascii=False, indent=1).encode()}
