@@ -59,6 +59,7 @@ def links(path: Path) -> list[tuple[str, str, bool]]:
     "Every link of a page: its text, where it leads, and whether it is a picture."
     text = prose(path)
     found = [(m[2], m[3], bool(m[1])) for m in re.finditer(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)[^)]*\)", text)]
+    found += [(m[1], m[2], True) for outer, _, _ in found for m in re.finditer(r"!\[([^\]]*)\]\(([^)\s]+)\)", outer)]  # linked
     for tag in re.findall(r"<(?:img|a)\b[^>]*>", text):
         attributes = dict(re.findall(r"(\w+)=[\"']([^\"']*)[\"']", tag))
         if target := attributes.get("src") or attributes.get("href"):

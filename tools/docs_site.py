@@ -75,7 +75,8 @@ def tidy_pictures(text: str) -> str:
 
     def described(match: re.Match) -> str:
         opened, text, file, more, link = (part or "" for part in match.groups())
-        return f'{opened}![]({file}){{fig-alt="{text.replace('"', "&quot;")}"{more and f" {more}"}}}{link}'
+        attributes = " ".join(['fig-alt="' + text.replace('"', "&quot;") + '"', *more.split()])
+        return f"{opened}![]({file}){{{attributes}}}{link}"
 
     return re.sub(r"(?m)^(\[?)!\[([^\]]+)\]\(([^)\s]+)\)(?:\{(.*?)\})?(\]\([^)\s]+\))?$", described, text)
 
