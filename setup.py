@@ -43,7 +43,7 @@ setup(
     # hook that comes last, and from the folder above the clone Python would take the clone itself for the package.
     package_dir={"": "."},
     include_package_data=True,
-    package_data={"vehicle_nb": ["serving/languages/*.json", "serving/web/*", "templates/*"]},
+    package_data={"vehicle_nb": ["serving/languages/*.json", "serving/static/*", "serving/web/*", "templates/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={

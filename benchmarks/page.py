@@ -82,7 +82,7 @@ class Visitor:
         self.xsrf = next((c.value for c in cookies if "xsrf" in c.name), "")
         self.socket = create_connection(f"ws://{place}/_stcore/stream", subprotocols=["streamlit"], origin=f"http://{place}",
                                         cookie="; ".join(f"{c.name}={c.value}" for c in cookies), timeout=120)  # fmt: skip
-        self.session = self.uploader = self.earlier = ""  # the address at which the image before this one is deleted
+        self.session = self.uploader = ""
         self.rerun()
         self.until(lambda message: message.WhichOneof("type") == "script_finished")
 
@@ -104,7 +104,7 @@ class Visitor:
             if message.WhichOneof("type") == "new_session":
                 self.session = message.new_session.initialize.session_id
             element = message.delta.new_element
-            if element.WhichOneof("type") == "file_uploader":
+            if element.WhichOneof("type") == "file_uploader" and not element.file_uploader.accept_directory:
                 self.uploader = element.file_uploader.id
             if condition(message):
                 return message
@@ -125,9 +125,6 @@ class Visitor:
         self.until(lambda m: 'class="sign ' in m.delta.new_element.html.body)
         answered = time.perf_counter()
         self.until(lambda m: m.WhichOneof("type") == "script_finished")
-        if self.earlier:  # a browser says so when its visitor removes an image; until then the server keeps it
-            self.send("DELETE", self.earlier)
-        self.earlier = urls.delete_url
         return there - begin, answered - there
 
     def put(self, path: str, name: str, data: bytes):

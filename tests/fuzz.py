@@ -225,7 +225,7 @@ def image_case(samples: dict[str, bytes], predictor: Predictor, rng: random.Rand
     "Make one broken image and predict it; what came of it."
     data = mutate_bytes(samples[rng.choice(list(samples))], rng)
     answer = predictor.predict(data)
-    assert answer.top and 0 < answer.confidence <= 1
+    assert answer.top and 0 < answer.probability <= 1
     return "predicted"
 
 

@@ -43,33 +43,33 @@ def save(tab, name: str, width: int):
     print(name, image.size, (IMAGES / f"{name}.webp").stat().st_size // 1024, "KB")
 
 
-
 def open_tab(browser, url: str, width: int, height: int, **options):
     options.setdefault("locale", "en-US")
     tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5, **options).new_page()
     tab.goto(url)
-    tab.wait_for_selector(".st-key-examples_image11 img", timeout=90_000)
+    tab.wait_for_selector(".st-key-examples_cell11 img", timeout=90_000)
     return tab
 
 
 def take(browser, url: str):
-    "One picture, several, the model, and a phone."
-    tab = open_tab(browser, url, 1280, 900)
-    tab.set_input_files("input[type=file]", [draw("helicopter", 1_000_000_003)])
-    tab.wait_for_selector(".bars li")
+    "One picture, the model, several, and a phone."
+    tab = open_tab(browser, url, 1280, 760)
+    tab.set_input_files("input[type=file] >> nth=0", [draw("helicopter", 1_000_000_003)])
+    tab.wait_for_selector(".sign")
+    tab.get_by_text("Show where it looked").click()
+    tab.wait_for_selector(".st-key-image img >> nth=1")
     save(tab, "app_one", 1200)
-    tab.get_by_text("About the model").click()
+    tab.get_by_role("link", name="The model").click()
     tab.wait_for_selector(".classes img")
-    tab.wait_for_function("document.querySelectorAll('.figure img').length == 2")
     tab.set_viewport_size({"width": 1280, "height": 1320})
     save(tab, "app_about", 1100)
-    tab = open_tab(browser, url, 1280, 1000)
-    tab.set_input_files("input[type=file]", [draw(label, 1_000_000_030) for label in DEMO_CLASSES[::2]])
-    tab.wait_for_selector(".gallery")
+    tab = open_tab(browser, url, 1280, 900)
+    tab.set_input_files("input[type=file] >> nth=0", [draw(label, 1_000_000_030) for label in DEMO_CLASSES])
+    tab.wait_for_selector(".st-key-gallery_cell17 img")
     save(tab, "app_many", 1200)
-    tab = open_tab(browser, url, 390, 844, locale="fr-FR", color_scheme="dark")
-    tab.set_input_files("input[type=file]", [draw("bicycle", 1_000_000_041)])
-    tab.wait_for_selector(".bars li")
+    tab = open_tab(browser, url, 390, 844, locale="fr-FR", color_scheme="dark", has_touch=True, is_mobile=True)
+    tab.set_input_files("input[type=file] >> nth=0", [draw("bicycle", 1_000_000_041)])
+    tab.wait_for_selector(".sign")
     save(tab, "app_phone", 585)
 
 

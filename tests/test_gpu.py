@@ -199,4 +199,4 @@ def test_the_answer_does_not_depend_on_the_device(tmp_path):
     for kind in ("boat", "bus", "fire_truck", "tractor"):
         picture: Image.Image = coloured(kind, 5)
         one, other = here.predict(picture), there.predict(picture)
-        assert one.label == other.label == kind and abs(one.confidence - other.confidence) < 0.01
+        assert one.label == other.label == kind and abs(one.probability - other.probability) < 0.01

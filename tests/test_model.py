@@ -13,13 +13,16 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 from tiny import tiny_bundle
+from torch.nn.functional import normalize as normalized
 from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import normalize
 
 from vehicle_nb.core import VehicleError
 from vehicle_nb.evaluation.explain import grad_cam
 from vehicle_nb.evaluation.ood import OODDetector, build_feature_bank, knn_score
-from vehicle_nb.features import find_head, fixed_input_size, load_backbone, load_weights, num_features, split_head, with_features
+from vehicle_nb.features import (
+    find_head, fixed_input_size, head_names, load_backbone, load_weights, num_features, split_head, with_features,
+)  # fmt: skip
 from vehicle_nb.models.bundle import ShapesOnly, load_bundle, save_bundle
 from vehicle_nb.models.cnn import check_arch, create_model
 from vehicle_nb.models.finetune import NUM_GROUPS, bn_pairs, fit_probe, fold_bn, freeze_bn, layer_groups, param_groups, train_head
@@ -242,12 +245,13 @@ def test_a_network_that_ends_in_a_convolution_has_features_and_their_score_too()
 
 # --- timm ----------------------------------------------------------------------------------------------------------------
 
-# The smallest of each family. What is missing: "probe" where the network does not end in a single linear layer.
+# The smallest of each family. What is missing: "probe" where the network does not end in a single linear layer. Crossvit and
+# efficientvim have several, of unlike width.
 TIMM = {
     "resnet10t": "", "convnext_atto": "", "test_efficientnet": "", "mobilenetv3_small_050": "", "mobilenetv4_conv_small_035": "",
     "test_vit": "", "deit_tiny_distilled_patch16_224": "probe", "swin_tiny_patch4_window7_224": "", "mixer_s32_224": "", "regnetx_002": "",
-    "densenet121": "", "ghostnet_050": "", "repvit_m0_9": "probe", "levit_128s": "probe", "coatnet_pico_rw_224": "",
-    "edgenext_xx_small": "", "dla46_c": "probe", "mobilevit_xxs": "", "test_mambaout": "", "test_nfnet": "",
+    "densenet121": "", "ghostnet_050": "", "levit_128s": "probe", "coatnet_pico_rw_224": "", "crossvit_tiny_240": "probe",
+    "edgenext_xx_small": "", "dla46_c": "probe", "mobilevit_xxs": "", "efficientvim_m1": "probe", "test_nfnet": "",
 }  # fmt: skip
 
 
@@ -295,6 +299,14 @@ def _check_features(model, xb, logits, has_probe: bool):
     assert (head is not None) == has_probe
     if has_probe:
         torch.testing.assert_close(head(features), logits, rtol=1e-3, atol=1e-4)
+    elif len({model.get_submodule(name).weight.shape[1] for name in head_names(model)}) > 1:
+        caught, heads = [], [model.get_submodule(name) for name in head_names(model)]
+        hooks = [head.register_forward_pre_hook(lambda _, args: caught.append(args[0])) for head in heads]
+        model(xb)
+        for hook in hooks:
+            hook.remove()
+        for slot, read in zip(features.split([head.in_features for head in heads], 1), caught, strict=True):
+            torch.testing.assert_close(normalized(slot), normalized(read), rtol=1e-3, atol=1e-4)  # each head has its weight in the mean
 
 
 def test_timm_says_what_is_wrong(monkeypatch, tmp_path):

@@ -11,8 +11,8 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.evaluation.explain import grad_cam, last_feature_map, predict_probs
 from vehicle_nb.evaluation.ood import (
-    OODDetector, auroc, build_feature_bank, choose_threshold, fit_ood_threshold, knn_score, ood_score, run_batches, sample_rows,
-    score_images, score_ood,
+    OODDetector, auroc, build_feature_bank, choose_threshold, fit_known_weights, fit_ood, knn_score, leave_class_out, ood_score,
+    run_batches, sample_rows, score_images, score_ood,
 )  # fmt: skip
 from vehicle_nb.features import split_head
 from vehicle_nb.models.bundle import load_bundle, save_bundle
@@ -44,6 +44,8 @@ def test_the_scores_by_their_formulas():
     assert float(ood_score("max_softmax", logits, knn)) == pytest.approx(e[2] / e.sum())
     assert float(ood_score("max_softmax", logits, None, 2.0)) == pytest.approx(np.exp(1.5) / np.exp([0.5, 1, 1.5]).sum())
     assert float(ood_score("knn", logits, knn)) == pytest.approx(0.4)
+    log_odds = 2 * 0.4 + 3 * np.log(e[2] / e.sum()) + 0.5
+    assert float(ood_score("p_known", logits, knn, 1.0, [2.0, 3.0, 0.5])) == pytest.approx(1 / (1 + np.exp(-log_odds)))
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order():
@@ -55,8 +57,9 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
 
 def test_the_threshold_keeps_the_share_that_was_asked_for():
     scores = torch.arange(1.0, 100)  # of 99 validation images and a new one, five in a hundred fall below the fifth
-    assert choose_threshold(scores) == 5 and choose_threshold(scores, coverage=0.5) == 50
-    assert choose_threshold(torch.tensor([3.0])) == 3
+    assert [choose_threshold(scores), choose_threshold(scores, coverage=0.5)] == pytest.approx([5, 50], abs=1e-3)
+    tied = 0.9 + torch.rand(200, generator=torch.Generator().manual_seed(0)) * 1e-6  # they differ by rounding alone
+    assert choose_threshold(torch.tensor([3.0])) < 3 and (tied >= choose_threshold(tied)).all()
 
 
 def test_of_each_class_its_share():
@@ -124,27 +127,61 @@ def test_a_fitted_bundle_keeps_vehicles_and_refuses_what_it_was_never_shown(fitt
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
     stripes[:, ::8] = stripes[:, 1::8] = stripes[:, :, ::8] = 255
     scores = score_ood(path, processed, np.concatenate([stripes, pixels(8, side=64)]))
-    assert scores.score == "knn" and set(scores.known) == {"knn", "energy", "max_softmax"}
-    assert (scores.known["knn"] >= scores.threshold).mean() > 0.75 and (scores.ood["knn"] < scores.threshold).all()
+    assert scores.score == "p_known" and set(scores.known) == {"p_known", "knn", "energy", "max_softmax"}
+    assert (scores.known["p_known"] >= scores.threshold).mean() > 0.75 and (scores.ood["p_known"] < scores.threshold).all()
     assert auroc(scores.known["knn"], scores.ood["knn"]) > 0.95
 
 
-@pytest.mark.parametrize("arch, kind", [("squeezenet1_1", "knn"), ("vehicle_cnn", "energy")])
-def test_a_last_convolution_has_a_feature_bank_and_two_unlike_heads_fall_back_on_the_energy(fitted, tmp_path, monkeypatch, arch, kind):
-    if kind == "energy":
-        monkeypatch.setattr("vehicle_nb.evaluation.ood.num_features", lambda model: None)  # as for timm's crossvit
-    model, config = create_model(arch, 4).eval(), {"arch": arch, "classes": CLASSES, "image_size": 64, "input_size": 64}
+def test_a_last_convolution_has_a_feature_bank_too(fitted, tmp_path):
+    config = {"arch": "squeezenet1_1", "classes": CLASSES, "image_size": 64, "input_size": 64, "temperature": 2.0}
+    model = create_model(config["arch"], 4).eval()
     train, val = (PackedDataset(fitted[1], split, quiet=True) for split in ("train", "val"))
-    bank, score, threshold = fit_ood_threshold(model, train, val, 64)
-    assert score == kind and (bank is None) == (kind == "energy") and np.isfinite(threshold)
-    save_bundle(tmp_path, model, config | {"ood_score": score, "ood_threshold": threshold}, bank)
+    bank, found = fit_ood(model, train, val, 64, config["temperature"])
+    save_bundle(tmp_path, model, config | found, bank)
     again, config, bank = load_bundle(tmp_path)
     images = pixels(3, side=64)
-    _, scores = predict_probs(again, images, config, feature_bank=bank)
-    outputs = torch.cat(run_batches(again if bank is None else split_head(again)[0], images, 64))
-    expected = outputs.logsumexp(1) if bank is None else knn_score(outputs, bank)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)  # the bundle's own score
-    assert set(score_images(again, config, images, bank)) == {"energy", "max_softmax"} | ({"knn"} if bank is not None else set())
+    probs, scores = predict_probs(again, images, config, feature_bank=bank)
+    softmax = (torch.cat(run_batches(again, images, 64)) / 2).softmax(1)
+    knn = knn_score(torch.cat(run_batches(split_head(again)[0], images, 64)), bank)
+    w_knn, w_log_p, bias = found["known_weights"]
+    expected = 1 / (1 + np.exp(-(w_knn * knn + w_log_p * softmax.amax(1).log() + bias)))
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)  # the bundle's own score
+    np.testing.assert_allclose(probs, softmax * expected[:, None], rtol=1e-4)
+    assert set(score_images(again, config, images, bank)) == {"p_known", "knn", "energy", "max_softmax"}
+
+
+def test_each_class_is_left_out_of_bank_and_softmax():
+    "Two classes on one line of features, a third between them: once it is left out, its images are torn and unlike the bank."
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [1.0, 1.0], [1.1, 1.0]])
+    labels, bank = torch.tensor([0, 0, 1, 1, 2, 2]), build_feature_bank(features)
+    logits = torch.tensor([[5.0, 0, 1], [5, 0, 1], [0, 5, 1], [0, 5, 1], [2, 2, 5], [2, 2, 5]])
+    found = leave_class_out(logits, features, labels, bank, labels)
+    torch.testing.assert_close(found[4:, 1], torch.tensor([0.5, 0.5]).log())
+    torch.testing.assert_close(found[4:, 0], knn_score(features[4:], bank[:4]))
+    torch.testing.assert_close(found[0, 1], torch.tensor([0.0, 1]).log_softmax(0).max())
+
+
+def test_the_known_weights_are_those_of_logistic_regression():
+    "Scikit-learn finds the same probabilities; a score that points the wrong way gets no weight."
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    known, unknown = rng.normal([0.7, -0.2], [0.1, 0.2], (400, 2)), rng.normal([0.5, -0.5], [0.1, 0.3], (300, 2))
+    *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown))
+    x, y = np.concatenate([known, unknown]), np.repeat([1, 0], [400, 300])
+    share = np.where(y == 1, 0.95 / 400, 0.05 / 300)
+    expected = linear_model.LogisticRegression(C=500, tol=1e-9).fit(z := (x - known.mean(0)) / known.std(0), y, share)
+    found = 1 / (1 + np.exp(-(x @ weights + bias)))
+    assert np.abs(found - expected.predict_proba(z)[:, 1]).max() < 1e-3
+    *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown * [1, 0]))  # here log p says the contrary
+    assert 0 <= weights[1] < 0.02 * weights[0]
+
+
+def test_nothing_at_the_threshold_is_nearly_certain():
+    "Even where the classes that were left out lie far away from all validation images."
+    known, unknown = torch.rand(200, 2), torch.rand(50, 2) - 9
+    *weights, bias = fit_known_weights(known, unknown)
+    scores = (known.double() @ torch.tensor(weights, dtype=torch.double) + bias).sigmoid()
+    assert choose_threshold(scores) == pytest.approx(0.9, abs=1e-3) and (scores > 0.97).any()
 
 
 def test_a_bundle_whose_feature_bank_is_lost_or_belongs_to_another_network_is_refused(fitted, tmp_path):
@@ -174,9 +211,9 @@ def test_a_temperature_sharpens_and_the_feature_bank_gives_the_score(fitted):
     images = np.stack([np.asarray(coloured(kind, 7, (64, 64))) for kind in CLASSES])
     logits = torch.cat(run_batches(model, images, config["input_size"]))
     probs, scores = predict_probs(model, images, config | {"temperature": 0.5}, feature_bank=bank)
-    np.testing.assert_allclose(probs, (2 * logits).softmax(1), atol=1e-5)
+    np.testing.assert_allclose(probs, (2 * logits).softmax(1) * scores[:, None], atol=1e-5)
     _, knn = run_batches(OODDetector(model, bank), images, config["input_size"])[0]
-    np.testing.assert_allclose(scores, knn, atol=1e-6)
+    np.testing.assert_allclose(scores, ood_score("p_known", logits, knn, 0.5, config["known_weights"]), atol=1e-6)
 
 
 # --- Grad-CAM ------------------------------------------------------------------------------------------------------------

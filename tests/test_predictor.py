@@ -72,24 +72,24 @@ def test_the_label_is_what_the_picture_shows(predictor, kind):
     answer = predictor.predict(coloured(kind, 77, (200, 90)))
     assert answer.label == kind and answer.known and answer.error is None
     assert answer.top[0][0] == kind and len(answer.top) == len(CLASSES)
-    assert answer.confidence == answer.top[0][1] == pytest.approx(answer.probs.max())
+    assert answer.probability == answer.top[0][1] == pytest.approx(answer.probs.max())
     assert answer.probs.sum() == pytest.approx(1, abs=1e-5)
     assert [p for _, p in answer.top] == sorted(answer.probs.tolist(), reverse=True)
 
 
-def test_temperature_changes_confidence_and_nothing_else(tmp_path):
+def test_temperature_changes_probability_and_nothing_else(tmp_path):
     answers = []
     for temperature in (0.5, 1, 4):
         bundle = tiny_bundle(tmp_path / f"t{temperature}", temperature=temperature)
         answers.append(Predictor(bundle).predict(coloured("bus", 5)))
     assert [[c for c, _ in a.top] for a in answers[1:]] == [[c for c, _ in answers[0].top]] * 2
-    assert answers[0].confidence > answers[1].confidence > answers[2].confidence
+    assert answers[0].probability > answers[1].probability > answers[2].probability
 
 
 def test_a_weak_best_guess_is_unknown_but_its_guesses_stay(tmp_path):
     weak = Predictor(tiny_bundle(tmp_path / "weak", temperature=50.0, ood_threshold=0.9)).predict(coloured("bus", 5))
     assert not weak.known and weak.label is None and weak.ood_score < 0.9
-    assert weak.top[0][0] == "bus" and 0.25 < weak.confidence < 0.9
+    assert weak.top[0][0] == "bus" and 0.25 < weak.probability < 0.9
     assert f"{UNKNOWN_TEXT} (nearest: bus" in text_bars(weak) and f"{UNKNOWN_TEXT} (nearest: bus" in text_line(weak)
     assert (weak.to_dict()["label"], weak.to_dict()["known"]) == (None, False)
     file = io.StringIO()
@@ -108,7 +108,7 @@ def test_what_looks_like_nothing_learned_is_unknown_however_sure_the_softmax_is(
     stripes[::8] = stripes[1::8] = stripes[:, ::8] = 255
     stranger = ready.predict(stripes)
     assert not stranger.known and stranger.label is None and stranger.ood_score < config["ood_threshold"]
-    assert ready.predict(stripes).confidence == Predictor(path).predict(stripes).confidence
+    assert ready.predict(stripes).probability == Predictor(path).predict(stripes).probability
     with pytest.raises(VehicleError, match=r"feature_bank.*missing"):
         save_bundle(path, model, config)
         load_bundle(path)
@@ -479,7 +479,7 @@ def test_json_and_csv_of_hostile_names(bundle, tmp_path):
     make_hostile(tmp_path / "f")
     code, out, _ = command(tmp_path / "f", "--bundle", bundle, "--json", "--top", "2")
     rows = json.loads(out)
-    keys = ["name", "label", "confidence", "known", "ood_score", "top", "error"]
+    keys = ["name", "label", "known", "probability", "ood_score", "ood_threshold", "top", "error"]
     assert code == 1 and all(list(r) == keys for r in rows) and {bool(r["error"]) for r in rows} == {True, False}
     assert all(r["label"] is None and r["top"] == [] if r["error"] else len(r["top"]) == 2 and r["known"] for r in rows)
     code, out, _ = command(tmp_path / "f", "--bundle", bundle, "--csv", "--top", "99")
@@ -522,7 +522,7 @@ def test_plain_ascii_terminals_get_plain_bars(bundle, tmp_path, monkeypatch):
 def test_small_things():
     assert [percent(p) for p in (0, 0.004, 0.5, 0.996, 1)] == ["<1 %", "<1 %", "50 %", ">99 %", ">99 %"]
     broken = Prediction.failed("cut off", "x", num_classes=2)
-    nothing = {"label": None, "confidence": None, "known": None, "ood_score": None, "top": []}
+    nothing = {"label": None, "known": None, "probability": None, "ood_score": None, "ood_threshold": None, "top": []}
     assert broken.to_dict() == {"name": "x", **nothing, "error": "cut off"} and broken.probs.tolist() == [0, 0]
     assert load_image(np.zeros((4, 5), bool)).size == (5, 4)
     with pytest.raises(VehicleError):

@@ -75,12 +75,12 @@ def tiny_processed(path: Path, classes: list[str] = CLASSES, each: int = 5, **co
 def tiny_fitted(folder: Path) -> tuple[Path, Path]:
     "A bundle with its feature bank and threshold, and the processed set that they come from."
     from vehicle_nb.data.dataset import PackedDataset
-    from vehicle_nb.evaluation.ood import fit_ood_threshold
+    from vehicle_nb.evaluation.ood import fit_ood
     from vehicle_nb.models.bundle import load_bundle
 
     processed, path = tiny_processed(folder / "processed", each=20), tiny_bundle(folder / "bundle")
     model, config, _ = load_bundle(path)
     train, val = (PackedDataset(processed, split, quiet=True) for split in ("train", "val"))
-    bank, score, threshold = fit_ood_threshold(model, train, val, config["input_size"])
-    save_bundle(path, model, config | {"ood_score": score, "ood_threshold": threshold}, bank)
+    bank, fitted = fit_ood(model, train, val, config["input_size"], 1.0)
+    save_bundle(path, model, config | fitted, bank)
     return path, processed

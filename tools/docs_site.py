@@ -130,6 +130,9 @@ def tidy(notebook: dict, page: str, site: str, headings: dict[str, set[str]]) ->
             if text := "".join(output.get("data", {}).get("text/markdown", "")):
                 output["data"]["text/markdown"] = readable(tidy_links(text, page, site, headings))
         cells += tidy_code(cell) if cell["cell_type"] == "code" else [cell]
+    for place in (place for cell in cells for place in [cell, *(output.get("data", {}) for output in cell.get("outputs", []))]):
+        for key in {"source", "text/markdown"} & place.keys():
+            place[key] = "".join(place[key]).splitlines(keepends=True)  # Quarto drops the line breaks of a string
     notebook["cells"] = cells
     notebook["metadata"]["tidy"] = True  # nbdev_preview comes by again
     return notebook

@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -255,7 +256,7 @@ def _timm_heads(network: nn.Module) -> tuple[str, ...]:
 def head_names(
     model: nn.Module,  # a classification network
 ) -> list[str]:  # of linear layers, or of convolutions where there is no linear layer
-    "The names of the last layers: one, or two whose outputs are averaged."
+    "The names of the last layers: one, or several whose outputs are averaged."
     network = inner_network(model)
     prefix = "" if network is model else "1."
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
@@ -275,18 +276,39 @@ def find_head(
 
 def num_features(
     model: nn.Module,  # a classification network
-) -> int | None:  # D; None where two heads have features of different widths
-    "How many features go into the last layer."
-    widths = {model.get_submodule(name).weight.shape[1] for name in head_names(model)}
-    return widths.pop() if len(widths) == 1 else None
+) -> int:  # D
+    "How many features go into the last layer, or into all last layers where their widths differ."
+    widths = _head_widths(model)
+    return sum(widths) if len(set(widths)) > 1 else widths[0]
 
 
-def _replace_heads(model: nn.Module, make) -> nn.Module:
-    "A copy that shares all weights, with `make(head)` in the place of each head."
+def _head_widths(model: nn.Module) -> list[int]:
+    "How many features go into each of the last layers."
+    return [model.get_submodule(name).weight.shape[1] for name in head_names(model)]
+
+
+class _ShowInput(nn.Module):
+    "In the place of a layer: gives its input, behind its output or alone, with zeros where other heads put theirs."
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, with_output: bool, zeros: tuple[int, int]):
+        super().__init__()
+        self.layer, self.dim = layer if with_output else None, 1 if isinstance(layer, nn.Conv2d) else -1
+        self.zeros = zeros  # how many stand before the input, and how many behind it
+
+    def forward(self, x: Tensor) -> Tensor:
+        shown = F.pad(x, self.zeros) if any(self.zeros) else x
+        return torch.cat([self.layer(x), shown], self.dim) if self.layer else shown
+
+
+def _replace_heads(model: nn.Module, with_output: bool) -> nn.Module:
+    "A copy that shares all weights and shows what goes into its heads."
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     copy = deepcopy(model, shared)  # new modules, the same tensors
-    for name in head_names(model):
-        copy.set_submodule(name, make(copy.get_submodule(name)))
+    widths, total = _head_widths(model), num_features(model)
+    for i, name in enumerate(head_names(model)):
+        # The network averages what its heads give: inputs of one width as well, others must stand side by side.
+        before = sum(widths[:i]) if total > widths[0] else 0
+        copy.set_submodule(name, _ShowInput(copy.get_submodule(name), with_output, (before, total - before - widths[i])))
     return copy
 
 
@@ -294,25 +316,14 @@ def split_head(
     model: nn.Module,  # a classification network; it stays as it is
 ) -> tuple[nn.Module, nn.Linear | None]:  # backbone (images to features N × D), head (features to logits); they share the model's weights
     "Cut a network in front of its last layer; head is None where that is a convolution, whose pooled input is then the features."
-    return _replace_heads(model, lambda head: nn.Identity()), find_head(model)
-
-
-class _AppendInput(nn.Module):
-    "A layer that puts its input behind its output, as more channels."
-
-    def __init__(self, layer: nn.Linear | nn.Conv2d):
-        super().__init__()
-        self.layer, self.dim = layer, 1 if isinstance(layer, nn.Conv2d) else -1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.layer(x), x], self.dim)
+    return _replace_heads(model, with_output=False), find_head(model)
 
 
 def with_features(
     model: nn.Module,  # a classification network; it stays as it is
 ) -> nn.Module:  # images to N × (C + D): logits, then features
     "A copy that gives logits and features in one pass and shares the model's weights."
-    return _replace_heads(model, _AppendInput)
+    return _replace_heads(model, with_output=True)
 
 
 def extract_features(

@@ -91,11 +91,12 @@ def figure_svg(
 def image_uri(
     image,  # PIL image, or uint8 H×W×3
     size: int | None = 160,  # longest side in pixels; None: as it is
+    quality: int = 82,  # of the JPEG, 1 to 95
 ) -> str:
     "An image as a data address (JPEG), to stand inside a page."
     image = image if isinstance(image, Image.Image) else Image.fromarray(np.array(image))
     if size:
         image = ImageOps.contain(image, (size, size), Image.Resampling.LANCZOS)
     file = BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=82)
+    image.convert("RGB").save(file, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

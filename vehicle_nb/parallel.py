@@ -8,6 +8,7 @@ __all__ = ['MEMORY_UNIT', 'MEMORY_UNITS', 'reserve_memory', 'cpu_quota', 'cpu_co
 
 # %% ../nbs/parts/parallel.ipynb #c9b9d319
 import ctypes
+import gc
 import math
 import multiprocessing
 import os
@@ -52,6 +53,7 @@ def _start_worker(*budget) -> None:
     "Prepare a worker process: shared memory budget, Ctrl-C left to the parent, end with the parent."
     global _budget
     _budget = budget
+    gc.freeze()  # its collector would touch, and so copy, all that a forked process shares with its parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # the kernel kills this process when its parent ends (PR_SET_PDEATHSIG)
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

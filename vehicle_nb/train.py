@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_data', 'check_run', 'check_compile', 'check_batch_norm', 'prepare_run', 'probe', 'train_first_head', 'finish',
-           'describe', 'conclude', 'finished_metrics', 'train']
+           'save_examples', 'describe', 'conclude', 'finished_metrics', 'train']
 
 # %% ../nbs/3_training/09b_command.ipynb #c6190621
 import signal
@@ -188,7 +188,7 @@ def finish(
     "Load the best model, calibrate it, test it once, and write the final bundle."
     from vehicle_nb.evaluation.calibration import fit_temperature
     from vehicle_nb.evaluation.metrics import Predictions, calibration_error
-    from vehicle_nb.evaluation.ood import fit_ood_threshold
+    from vehicle_nb.evaluation.ood import fit_ood
     from vehicle_nb.models.bundle import load_bundle
     from vehicle_nb.training.checkpoints import save_model
     from vehicle_nb.training.dist import run_on_main
@@ -209,13 +209,37 @@ def finish(
 
     def write():
         train, val = (trainer.loaders[split].dataset for split in ("train", "val"))
-        feature_bank, score, threshold = fit_ood_threshold(model, train, val, trainer.config.input_size)
-        more = {"temperature": temperature, "ood_score": score, "ood_threshold": threshold, "metrics": metrics}
-        save_model(trainer, finished, feature_bank, **more)
+        feature_bank, more = fit_ood(model, train, val, trainer.config.input_size, temperature)
+        more |= {"temperature": temperature, "input_size": trainer.config.input_size}
+        save_examples(trainer, more, feature_bank, (logits.argmax(1) == labels).cpu().numpy())
+        save_model(trainer, finished, feature_bank, metrics=metrics, **more)
 
     run_on_main(acc, write)
     trainer.progress_file.update(stage="finished" if finished else "stopped")
     return metrics
+
+
+def save_examples(
+    trainer,  # a Trainer that holds the best model
+    config: dict,  # of the bundle: temperature, ood_score, ood_threshold and input_size
+    feature_bank,  # floats M × D, for the OOD score; None if there is none
+    correct,  # bool N: which test images were predicted correctly
+):
+    "Keep a few test images in the bundle: such that the model predicts correctly and knows."
+    import numpy as np
+    from vehicle_nb.evaluation.ood import sample_rows, score_images
+    from vehicle_nb.models.bundle import choose_examples, write_examples
+
+    test, rows = trainer.loaders["test"].dataset, np.flatnonzero(correct)
+    if not len(rows):
+        return
+    rows = rows[sample_rows(test.labels[rows], 16 * len(trainer.classes))]  # enough to choose from
+    images, labels = test.images[rows], test.labels[rows]
+    scores = score_images(trainer.ema.module, config, images, feature_bank)[config["ood_score"]]
+    known = scores >= max(config["ood_threshold"], np.quantile(scores, 0.25))  # not the doubtful ones: small files look a little different
+    if known.any():
+        chosen = choose_examples(images[known], labels[known])
+        write_examples(trainer.path, images[known][chosen], labels[known][chosen], trainer.classes)
 
 # %% ../nbs/3_training/09b_command.ipynb #86b7bcc9
 def describe(

@@ -77,25 +77,23 @@ def file_stamp(
         return ""
 
 
-def _read_journal(journal: Path, near: bool) -> dict:
-    "Records of an earlier run by path, without those of another version, those that lack what is needed, and a truncated last line."
-    known = {}
+def _read_journal(journal: Path | None, near: bool):
+    "Yield `(name, stamp, facts)` of an earlier run, but not those of another version, that lack what is needed, or that are cut off."
     try:
-        with open(journal, "rb") as file:
+        with open(journal or os.devnull, "rb") as file:
             if json.loads(file.readline() or b"0") != JOURNAL:
-                return {}
+                return
             for line in file:
                 try:
                     name, key, facts, packed = json.loads(line)
                     if packed:
                         facts["description"] = zlib.decompress(base64.b64decode(packed))
                     if packed or facts["reason"] or not near:  # a run that compared bytes alone has described no image
-                        known[name] = key, facts
+                        yield name, key, facts
                 except (ValueError, TypeError, zlib.error):
                     continue
     except (OSError, ValueError):
-        pass
-    return known
+        return
 
 
 def _journal_line(name: str, key: str, facts: dict) -> bytes:
@@ -105,17 +103,21 @@ def _journal_line(name: str, key: str, facts: dict) -> bytes:
     return json.dumps([name, key, plain, packed]).encode() + b"\n"
 
 # %% ../../nbs/1_data/02b_audit.ipynb #52ec471a
+def _stamped(path: Path, func) -> tuple[str, dict]:
+    "The stamp of a file before it is read, and `func` of it; runs in a worker."
+    return file_stamp(path), func(path)
+
+
 def _read_all(files: list[Path], root: Path, workers, quiet: bool, func, journal: Path | None, near: bool = True):
     "Yield `(path, facts)` for all files; known ones come from the journal, new ones are added to it."
-    names = {path: path_text(path.relative_to(root)) for path in files}
-    keys = {path: file_stamp(path) for path in files}
-    known = _read_journal(journal, near) if journal else {}
-    done = {path: known[names[path]][1] for path in files if known.get(names[path], ("",))[0] == keys[path] != ""}
-    del known
-    left = [path for path in files if path not in done]
-    resumed = bool(done)
-    for path in list(done):
-        yield path, done.pop(path)  # frees the description in `done`
+    names, done = {path_text(path.relative_to(root)): path for path in files}, set()
+    for name, key, facts in _read_journal(journal, near):  # one after the other: all of them would take much memory
+        path = names.get(name)
+        if path and path not in done and key == file_stamp(path) != "":
+            done.add(path)
+            yield path, facts
+    left, resumed = [path for path in files if path not in done], bool(done)
+    del names, done
     if resumed:
         _mend(journal)
     with open(journal or os.devnull, "ab" if resumed else "wb") as file:
@@ -123,9 +125,10 @@ def _read_all(files: list[Path], root: Path, workers, quiet: bool, func, journal
             file.write(json.dumps(JOURNAL).encode() + b"\n")
         if not left:
             return
-        for path, facts in parallel_map(func, left, workers, "reading", quiet=quiet, on_crash=_lost):
-            if facts["sha256"] and keys[path]:
-                file.write(_journal_line(names[path], keys[path], facts))
+        read, lost = partial(_stamped, func=func), partial(_stamped, func=_lost)
+        for path, (key, facts) in parallel_map(read, left, workers, "reading", quiet=quiet, on_crash=lost):
+            if facts["sha256"] and key:
+                file.write(_journal_line(path_text(path.relative_to(root)), key, facts))
                 file.flush()  # after a kill only the files in work are read again
             yield path, facts
 
@@ -286,22 +289,21 @@ def audit(
     source, near = read_set(raw), duplicates == "near"
     root, classes = source.root, list(source.classes)
     reviewed = read_decisions(decisions, classes) if decisions else {}
-    files = [path for _, path, reason in source.rows if not reason]
-    rows = {
-        path: {"path": path_text(path.relative_to(root)), "folder": name, **EMPTY, "problem": reason}
-        for name, path, reason in source.rows
-    }
-    described, places = np.zeros(len(files), DESCRIPTION), {path: n for n, path in enumerate(files)}
-    for path, facts in _read_all(files, root, workers, quiet, partial(_facts, each=each, side=side, near=near), journal, near):
-        if "description" in facts:
-            described[places[path]] = np.frombuffer(facts.pop("description"), DESCRIPTION)[0]
-        rows[path] |= facts | {"problem": facts["reason"]}
-    table = pd.DataFrame(list(rows.values())).drop(columns="reason")
-    spots = np.array([places.get(path, -1) for path in rows])
+    folders, paths, problems = map(list, zip(*source.rows, strict=True))
+    spots = {path: n for n, path in enumerate(paths) if not problems[n]}
+    records = [tuple(EMPTY.values())] * len(paths)
+    described = np.zeros(len(records) if near else 0, DESCRIPTION)
+    for path, facts in _read_all(list(spots), root, workers, quiet, partial(_facts, each=each, side=side, near=near), journal, near):
+        if near and "description" in facts:
+            described[spots[path]] = np.frombuffer(facts["description"], DESCRIPTION)[0]
+        records[spots[path]], problems[spots[path]] = tuple(facts[name] for name in EMPTY), facts["reason"]
+    table = pd.DataFrame(records, columns=list(EMPTY)).drop(columns="reason")
+    table["path"], table["folder"], table["problem"] = [path_text(path.relative_to(root)) for path in paths], folders, problems
     one = table[table["problem"] == ""].drop_duplicates("sha256").sort_values("sha256")  # in an order that does not depend on file names
-    table["group"], pairs, cameras = _groups(table, one, described[spots[one.index]], duplicates, workers, quiet)
+    described = described[one.index] if near else described  # rebound: it takes 6 kB a file, and twice that would be much
+    table["group"], pairs, cameras = _groups(table, one, described, duplicates, workers, quiet)
     table["sequence"] = sequence_keys(table["path"].tolist(), table["taken"].tolist(), group_by)
-    return Audit(root, apply_decisions(table, reviewed)[AUDIT_COLUMNS], pairs, classes, duplicates, cameras, list(rows))
+    return Audit(root, apply_decisions(table, reviewed)[AUDIT_COLUMNS], pairs, classes, duplicates, cameras, paths)
 
 
 AUDIT_COLUMNS = ["path", "class", "sha256", "width", "height", "format", "bytes", "group", "reason", "note"]

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['read_config', 'list_split', 'class_changes', 'fallback_caches', 'pack', 'PackedDataset', 'DistributedBatchSampler',
-           'fits_on_device', 'has_own_memory', 'DeviceLoader', 'PrefetchLoader', 'make_loader', 'make_loaders']
+           'look_ahead', 'fits_on_device', 'has_own_memory', 'DeviceLoader', 'PrefetchLoader', 'make_loader',
+           'make_loaders']
 
 # %% ../../nbs/1_data/04_dataset.ipynb #2fbedc57
 import csv
@@ -16,6 +17,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache as once
@@ -215,16 +217,30 @@ class PackedDataset(Dataset):
             again = "Run the same command again (training: with --resume): the file is packed again."
             raise VehicleError(f"{self.path} was cut off while it was in use. {again}")
 
+    def will_need(
+        self,
+        index,  # int N, of images that are read soon
+    ):
+        "Let the system fetch these images from the disk, all at once; this does not wait for them."
+        if not hasattr(mmap, "MADV_WILLNEED"):  # not on Windows
+            return
+        starts = self.images.offset + np.asarray(index, dtype=np.int64) * self.images[0].nbytes
+        # Where a page is missing when it is read, Linux would fetch up to some megabytes around it, which nobody asked for.
+        for start in (starts // mmap.PAGESIZE * mmap.PAGESIZE).tolist():
+            self.images._mmap.madvise(mmap.MADV_WILLNEED, start, self.images[0].nbytes + mmap.PAGESIZE)
+
     def __len__(self):
         return len(self.labels)
 
     def __getitem__(self, i: int):
         self.check()
+        self.will_need([i])
         return torch.from_numpy(self.images[i].copy()), int(self.labels[i]), i
 
     def __getitems__(self, indices: list[int]):
         self.check()
         index = np.asarray(indices, dtype=np.int64)
+        self.will_need(index)
         batch = torch.from_numpy(np.asarray(self.images).take(index, axis=0)), torch.from_numpy(self.labels[index]), torch.from_numpy(index)
         self.read += len(index)
         if self.read >= 512 and hasattr(mmap, "MADV_DONTNEED"):
@@ -253,6 +269,7 @@ class DistributedBatchSampler(Sampler):
         self.rank, self.world_size = rank, world_size
         self.steps = -(-length // batch_size)
         self.epoch = self.first = 0
+        self.announce = None  # called with each batch some batches before its turn
 
     def set_epoch(
         self,
@@ -291,8 +308,25 @@ class DistributedBatchSampler(Sampler):
         return self.steps - self.first
 
     def __iter__(self):
-        for batch in np.array_split(self.order(), self.steps)[self.first :]:
-            yield self.rank_batch(batch)
+        batches = (self.rank_batch(batch) for batch in np.array_split(self.order(), self.steps)[self.first :])
+        yield from look_ahead(batches, self.announce) if self.announce else batches
+
+
+def look_ahead(
+    batches,  # lists of indices
+    announce,  # called with each batch before its turn
+    images: int = 256,  # how many are announced and not yet read
+):
+    "Yield the batches, each announced so early that the disk has time to fetch it."
+    waiting, ahead = deque(), 0
+    for batch in batches:
+        announce(batch)
+        waiting.append(batch)
+        ahead += len(batch)
+        while ahead - len(waiting[0]) >= images:
+            ahead -= len(waiting[0])
+            yield waiting.popleft()
+    yield from waiting
 
 # %% ../../nbs/1_data/04_dataset.ipynb #d81c05b7
 def fits_on_device(
@@ -370,6 +404,7 @@ def make_loader(
     sampler = DistributedBatchSampler(len(dataset), batch_size, seed, shuffle, rank, world_size)
     if device is not None and fits_on_device(dataset.images.nbytes, device):
         return DeviceLoader(dataset, sampler, device)
+    sampler.announce = dataset.will_need
     # The dataset returns whole batches, so there is nothing to collate. The loader has its own generator, because each
     # new iterator draws a number: from the global generator, a resumed run would get different dropout masks.
     own = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GREY', 'JPEG_OPTIONS', 'MIN_SIDE', 'MAX_ASPECT', 'MANIFEST_COLUMNS', 'letterbox', 'save_image', 'augment_image',
-           'make_manifest', 'given_split', 'preprocess']
+           'make_manifest', 'given_split', 'describe_source', 'preprocess']
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #ddafac73
 import hashlib
@@ -30,6 +30,7 @@ from vehicle_nb.files import (
     check_replace,
     file_lock,
     paths_overlap,
+    read_source_info,
     recover,
     swap_dir,
     work_dir,
@@ -200,14 +201,14 @@ def _place(manifest: pd.DataFrame, work: Path, classes: list[str]) -> list[Path]
     for split in SPLITS:
         for name in classes:
             (new / split / name).mkdir(parents=True)
-    for row in manifest[manifest["split"] != ""].itertuples():
-        source = work / "images" / f"{row.sha256}.jpg"
-        target = new / row.split / manifest.at[row.Index, "class"] / f"{row.id}.jpg"
+    rows = manifest.loc[manifest["split"] != "", ["sha256", "split", "class", "id"]]
+    for sha256, split, name, image in rows.itertuples(index=False):
+        source, target = work / "images" / f"{sha256}.jpg", new / split / name / f"{image}.jpg"
         try:
             os.link(source, target)  # cheap, and the finished image stays in the work folder
         except OSError:
             shutil.copyfile(source, target)
-        if row.split == "train":
+        if split == "train":
             train.append(target)
     return train
 
@@ -232,12 +233,27 @@ def _config(manifest: pd.DataFrame, classes: list[str], settings: dict) -> dict:
         "content_hash": hashlib.sha256(content.encode()).hexdigest(),
     }
 
+# %% ../../nbs/1_data/03_preprocess.ipynb #loop-source
+_SOURCES = {"demo": "the demo set", "kaggle": "Kaggle ({handle})", "from": "own images"}
+_DRAWN = r"(?:.*/)?([^/]+)/\1_\d{4}\.jpg"  # as the demo set names its files
+
+
+def describe_source(
+    raw: Path,  # folder of raw images
+    paths: pd.Series,  # of its training images, as in the manifest
+) -> dict:  # drawn: are most of them drawings of the demo set? source: in one line, without any path
+    "Where the images of a set come from, as far as their folder says it."
+    about, _ = read_source_info(raw)
+    parts = [about, *about.get("added", [])]
+    words = [_SOURCES.get(part.get("source"), "own images").format(handle=part.get("handle")) for part in parts]
+    drawn = "demo" in [part.get("source") for part in parts] and paths.str.fullmatch(_DRAWN).mean() > 0.5
+    return {"drawn": bool(drawn), "source": " + ".join(dict.fromkeys(words))}
+
 # %% ../../nbs/1_data/03_preprocess.ipynb #9dd77061
 def _restore(manifest: pd.DataFrame, raw: RawSet, work: Path, settings: dict, workers: int | None) -> None:
     "Decode again the images that are missing in the work folder (something may have deleted them)."
-    have = {entry.name for entry in os.scandir(work / "images")}
-    used = manifest[manifest["split"] != ""]
-    missing = {row.path: row.sha256 for row in used.itertuples() if f"{row.sha256}.jpg" not in have}
+    used = manifest.loc[manifest["split"] != "", ["path", "sha256"]].itertuples(index=False)
+    missing = {path: sha256 for path, sha256 in used if not (work / "images" / f"{sha256}.jpg").exists()}
     if missing:
         paths = {path_text(path.relative_to(raw.root)): path for _, path, _ in raw.rows}
         func = partial(_decode_and_keep, folder=work / "images", size=settings["size"])
@@ -260,6 +276,7 @@ def _build(
     with atomic_write(work / "new" / "manifest.csv", "w") as file:
         manifest.to_csv(file, index=False, lineterminator="\n")
     config = _config(manifest, classes, settings) | ({"given_split": given} if given else {})
+    config |= describe_source(raw.top or raw.root, manifest["path"][manifest["split"] == "train"])
     write_json(work / "new" / "config.json", config)
     return config
 
@@ -426,7 +443,8 @@ def preprocess(
     if not quiet:
         print(stale_decisions(read_decisions(decisions), found.table["path"], decisions), end="")
         print("\n".join(found.cameras), end="\n" * bool(found.cameras))
-        print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False), config, output))
+        columns = ["split", "source", "reason", "note"]
+        print(_summary(pd.read_csv(output / "manifest.csv", keep_default_na=False, usecols=columns), config, output))
     return output
 
 # %% ../../nbs/1_data/03_preprocess.ipynb #8863ee1a

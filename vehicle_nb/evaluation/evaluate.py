@@ -23,7 +23,9 @@ from vehicle_nb.evaluation.metrics import (
     predictions_table,
     top_losses,
 )
-from ..models.bundle import find_bundle, how_to_open_page, how_to_use, trained_on
+from .calibration import calibration_by_class, overconfident_classes
+from .shift import shift_metrics
+from ..models.bundle import find_bundle, how_to_open_page, how_to_use, load_bundle, trained_on
 from .. import commands
 from ..core import VehicleError, in_notebook, percent, tune_malloc
 from ..files import atomic_dir, check_overwrite, check_replace, write_json
@@ -65,10 +67,12 @@ def evaluate(
     report = compute_metrics(predictions) | {"path": output}
     report.update(run=Path(bundle).resolve().name, arch=config["arch"], split=split)
     report["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    report["notes"] = _notes(config, read_config(data), split)
+    report["calibration"] = calibration_by_class(predictions)
+    report["notes"] = _notes(config, read_config(data), split) + overconfident_classes(report["calibration"])
     report["speed"] = speed(model, config, images)
     report["robustness"] = robustness(model, config, images, predictions.labels, quiet=quiet)
     report["robustness_images"] = min(150, len(predictions.labels))
+    report["shift"] = shift_metrics(model, config, images, predictions.labels, load_bundle(bundle).feature_bank, quiet=quiet)
     scores = None
     if ood_dir is not None:
         scores = score_ood(bundle, data, load_ood_images(ood_dir, config["image_size"])[1])
@@ -123,7 +127,8 @@ def _write_report(folder: Path, report: dict, predictions: Predictions, page: st
     predictions_table(predictions).to_csv(folder / "predictions.csv", index=False)
     plain = {k: v for k, v in report.items() if k != "path"}
     plain["per_class"] = _records(report["per_class"])
-    plain["robustness"] = _records(report["robustness"])
+    for name in ("robustness", "shift", "calibration"):
+        plain[name] = _records(report[name])
     plain["most_confused"] = _records(most_confused(predictions))
     plain["confusion"] = {"classes": predictions.classes, "counts": confusion_matrix(predictions).tolist()}
     write_json(folder / "report.json", plain)

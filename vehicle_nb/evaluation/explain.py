@@ -23,7 +23,7 @@ from ..core import PALETTE, VehicleError, best_device, device_name, progress
 from ..data.dataset import PackedDataset
 from .metrics import Predictions
 from ..pages import new_axes
-from .ood import OODDetector, ood_score, run_batches
+from .ood import OODDetector, calibrated_probs, run_batches
 from ..models.bundle import load_bundle
 from ..parallel import limit_threads
 from ..data.split import SPLITS
@@ -39,12 +39,11 @@ def predict_probs(
 ) -> tuple[np.ndarray, np.ndarray]:  # float32 N × C and N
     "Calibrated probabilities of packed images, and their OOD scores: the bundle's, or the maximum softmax probability."
     config = {"input_size": images.shape[1], "temperature": 1.0, "ood_score": "max_softmax"} if config is None else config
-    temperature, kind = config["temperature"], config["ood_score"]
-    kind = "max_softmax" if kind == "knn" and feature_bank is None else kind
+    if config["ood_score"] in ("p_known", "knn") and feature_bank is None:
+        config = config | {"ood_score": "max_softmax"}
     outputs = run_batches(OODDetector(model, feature_bank), images, config["input_size"], batch_size, quiet)
-    probs = [(logits.cpu().double() / temperature).softmax(1).float() for logits, _ in outputs]
-    scores = [ood_score(kind, *output, temperature).float().cpu() for output in outputs]
-    return torch.cat(probs).numpy(), torch.cat(scores).numpy()
+    probs, scores = zip(*(calibrated_probs(config, *output) for output in outputs), strict=True)
+    return torch.cat(probs).float().numpy(), torch.cat(scores).float().cpu().numpy()
 
 # %% ../../nbs/4_evaluation/11b_explain.ipynb #e5253f3c
 def shared_classes(

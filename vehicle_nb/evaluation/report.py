@@ -118,6 +118,8 @@ def report_page(
         worst=_examples(predictions, images, heatmaps, top_losses(predictions, 12)),
         correct=_examples(predictions, images, heatmaps, [i for i in correct_examples(predictions) if i in heatmaps]),
         robustness=robustness_rows(report["robustness"]),
+        calibration=report["calibration"].to_dict("records") if "calibration" in report else [],
+        shift=report["shift"].to_dict("records") if "shift" in report else [],
         ood=_ood(report),
     )
 
@@ -154,6 +156,8 @@ def _check_report(report: dict) -> dict:
     if counts.shape != (len(classes), len(classes)):
         raise ValueError("the confusion matrix has another size than the list of classes")
     corruption, *severities, settings = pd.DataFrame(report["robustness"]).columns
+    if "shift" in report:
+        report["shift"] = _table(report["shift"], ("accuracy", "coverage", "selective_accuracy"), ("style",))
     return report | {
         "interval": (low, high),
         "per_class": _table(report["per_class"], ("images", "precision", "recall", "f1"), ("class", "most_confused_with")),

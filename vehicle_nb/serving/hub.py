@@ -8,9 +8,11 @@ __all__ = ['MAX_UNPACKED', 'model_card', 'is_edited', 'export_bundle', 'unpack_b
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0006
 import hashlib
 import re
+import shlex
 import shutil
 import tempfile
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, get_token
@@ -22,7 +24,8 @@ from ..data.archives import unpack
 from ..data.sources import disk_errors
 from ..evaluation.report import read_report, robustness_rows
 from .onnx_export import MADE_BY, ONNX_FILE, export_onnx, read_onnx
-from ..models.bundle import find_bundle, load_bundle, read_bundle_config
+from .web_export import export_web
+from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
 from ..pages import render
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0012
@@ -113,7 +116,7 @@ def is_edited(
     return not found or found[1] != _fingerprint(card)
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0026
-def _gather(bundle: Path, onnx: bool, license: str) -> dict[str, bytes | Path]:
+def _gather(bundle: Path, onnx: bool, license: str, with_examples: bool = False) -> dict[str, bytes | Path]:
     "The files to share: the name of each, and its content or its path."
     _, config, _ = load_bundle(bundle)
     files: dict[str, bytes | Path] = {"config.json": bundle / "config.json", "model.safetensors": bundle / "model.safetensors"}
@@ -124,6 +127,8 @@ def _gather(bundle: Path, onnx: bool, license: str) -> dict[str, bytes | Path]:
         except VehicleError:
             export_onnx(bundle)
         files[ONNX_FILE] = bundle / ONNX_FILE
+    if with_examples:
+        files |= {path.relative_to(bundle).as_posix(): path for paths in read_examples(bundle).values() for path in paths}
     return files
 
 # %% ../../nbs/5_serving/16_hub.ipynb #e0dea14a
@@ -159,11 +164,12 @@ def export_bundle(
     output: str | Path | None = None,  # the zip; None: <run>.zip in the current folder
     onnx: bool = False,  # also the network as an ONNX file (which stays in the bundle, too)
     license: str = "",  # named in the card, such as apache-2.0
+    with_examples: bool = False,  # also the bundle's example images: are they yours to publish?
 ) -> Path:  # the zip
     "Write the bundle and its model card as one zip, whole or not at all."
     bundle = find_bundle(bundle if bundle is not None else "models")
     output = _zip_path(bundle, output)
-    return _pack(_gather(bundle, onnx, license), bundle.resolve().name, output)
+    return _pack(_gather(bundle, onnx, license, with_examples), bundle.resolve().name, output)
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0030
 MAX_UNPACKED = 8 * 10**9  # bytes; the largest torchvision models have 2.6 GB
@@ -192,6 +198,9 @@ def unpack_bundle(
             for name in ("config.json", "model.safetensors", "README.md", ONNX_FILE):
                 if (found[0].parent / name).is_file():
                     shutil.copyfile(found[0].parent / name, folder / name)
+            for path in chain.from_iterable(read_examples(found[0].parent).values()):
+                (target := folder / path.relative_to(found[0].parent)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
     return output
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0034
@@ -215,6 +224,7 @@ def _send(files: dict[str, bytes | Path], name: str, repo: str, public: bool, ap
             if isinstance(content, bytes):
                 Path(folder, inner).write_bytes(content)
             else:
+                Path(folder, inner).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(content, Path(folder, inner))
         try:
             api.create_repo(repo_id=repo, repo_type="model", private=not public, exist_ok=True)
@@ -252,12 +262,13 @@ def push_bundle(
     onnx: bool = False,  # also the network as an ONNX file
     public: bool = False,  # may everybody see it? Only used when the repository is created
     license: str = "",  # named in the card, such as apache-2.0
+    with_examples: bool = False,  # also the bundle's example images: are they yours to publish?
     api=None,  # for tests: replaces huggingface_hub.HfApi()
 ) -> str:  # its address
     "Put the bundle and its model card on the Hugging Face Hub."
     _check_name(repo)
     bundle, api = find_bundle(bundle if bundle is not None else "models"), api or _hub()
-    return _send(_gather(bundle, onnx, license), bundle.resolve().name, repo, public, api)
+    return _send(_gather(bundle, onnx, license, with_examples), bundle.resolve().name, repo, public, api)
 
 # %% ../../nbs/5_serving/16_hub.ipynb #5a4e0037
 def vehicle_export(
@@ -268,16 +279,25 @@ def vehicle_export(
     push: str = "",  # also put it on the Hugging Face Hub, as owner/name
     public: bool = False,  # may everybody see it on the Hub? (a new repository is private otherwise)
     license: str = "",  # licence to name in the card, such as apache-2.0
+    with_examples: bool = False,  # also pack the bundle's example images: are they yours to publish?
+    web: str = "",  # instead of the zip, write a page for any static host into this folder: it answers in the visitor's browser
+    runtime: str = "",  # for --web: folder with the files of ONNX Runtime Web; default: they are downloaded once
 ):
-    "Pack a model and its card into one file, and put it on the Hub if asked to."
+    "Pack a model and its card into one file, and put it on the Hub if asked to; or write a page that needs no server."
     folder = find_bundle(bundle if bundle is not None else "models")
+    if web:
+        if output or onnx or int8 or push:
+            raise VehicleError("--web writes a page instead of a zip. Give --output, --onnx, --int8 and --push to a second command.")
+        sizes = [f"{part} {size / 1e6:.1f} MB" for part, size in export_web(folder, web, runtime, with_examples).items()]
+        print(f"{web} ({', '.join(sizes)}). Look at it with: python -m http.server -d {shlex.quote(web)}")
+        return
     name, path = folder.resolve().name, _zip_path(folder, output)
     if push:
         _check_name(push)
     api = _hub() if push else None
     if int8:
         export_onnx(folder, int8)
-    files = _gather(folder, onnx or bool(int8), license)
+    files = _gather(folder, onnx or bool(int8), license, with_examples)
     _pack(files, name, path)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): {', '.join(files)}")
     if push:

@@ -34,6 +34,7 @@ class Language:
     classes: dict[str, str] = field(default_factory=dict)  # class (the name of its folder) → translation
     errors: dict[str, str] = field(default_factory=dict)  # regular expression for an English error → translation
     decimal: str = "."  # decimal separator
+    percent_sign: str = "%"  # with the space before it, where the language has one
 
     def __call__(self, text: str, **values) -> str:
         "The sentence in this language, with the values filled in; in English where there is no translation."
@@ -49,8 +50,12 @@ class Language:
         return self(UNKNOWN_TEXT) if label is None else self.class_name(label)
 
     def percent(self, p: float, digits: int = 0) -> str:
-        "A probability as `core.percent` writes it, with this language's decimal separator."
-        return percent(p, digits).replace(".", self.decimal)
+        "A probability as this language writes it; never rounded to 0% or 100%."
+        return percent(p, digits).replace(" %", self.percent_sign).replace(".", self.decimal)
+
+    def number(self, x: float, digits: int = 2) -> str:
+        "A number with so many digits after this language's decimal separator."
+        return f"{x:.{digits}f}".replace(".", self.decimal)
 
     def error(self, reason: str) -> str:
         "An error of the package, translated where one of the patterns matches; in English otherwise."

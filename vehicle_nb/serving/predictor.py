@@ -26,6 +26,7 @@ from fastcore.basics import patch
 from PIL import Image
 from torch import nn
 
+from ..evaluation.calibration import ALMOST_CERTAIN
 from ..evaluation.ood import OODDetector, ood_score
 from .. import commands
 from ..core import VehicleError, best_device, display_name, in_notebook, percent, progress, tune_malloc, use_fonts_for
@@ -48,18 +49,19 @@ class Prediction:
     "What the model says about one image; `error` is the reason where the image cannot be read."
 
     label: str | None  # the most probable class; None where the image is unknown or cannot be read
-    confidence: float  # calibrated probability of the most probable class, 0 to 1
+    probability: float  # calibrated probability of the most probable class, 0 to 1
     top: list[tuple[str, float]]  # (class, probability) of all classes, the most probable first
     probs: np.ndarray  # float32 C: one probability per class, in the order of the bundle's classes
     known: bool = True  # False: the image is out of distribution, unlike everything the model was trained on
-    ood_score: float | None = None  # what is compared with the bundle's threshold: the higher, the more like the training images
+    ood_score: float | None = None  # what is compared with the threshold: the higher, the more like the training images
+    ood_threshold: float | None = None  # of the bundle: with a lower score an image is unknown
     name: str = ""  # of the image: its file, its address or its number
     error: str | None = None  # why there is no prediction
 
     @classmethod
     def failed(cls, error: str, name: str, num_classes: int) -> "Prediction":
         "The result for an image that cannot be read."
-        return cls(None, 0.0, [], np.zeros(num_classes, np.float32), False, None, name, error)
+        return cls(None, 0.0, [], np.zeros(num_classes, np.float32), False, name=name, error=error)
 
     def to_dict(self, top: int = 5) -> dict:  # how many classes to keep
         "Plain values for JSON; the keys are always the same, and null where there is nothing to say."
@@ -67,9 +69,10 @@ class Prediction:
         return {
             "name": self.name,
             "label": self.label,
-            "confidence": round(self.confidence, 6) if good else None,
             "known": self.known if good else None,
-            "ood_score": round(self.ood_score, 6) if good and self.ood_score is not None else None,
+            "probability": round(self.probability, 6) if good else None,
+            "ood_score": round(self.ood_score, 6) if self.ood_score is not None else None,
+            "ood_threshold": round(self.ood_threshold, 6) if self.ood_threshold is not None else None,
             "top": [{"label": label, "probability": round(p, 6)} for label, p in self.top[:top]],
             "error": self.error,
         }
@@ -82,18 +85,19 @@ def prediction_from_logits(
     threshold: float = 0.0,  # below this score the image is unknown
     name: str = "",  # of the image
     score: float | None = None,  # the OOD score: the higher, the more like the training images; None: the highest probability
+    p_known: float = 1.0,  # probability that the image shows one of the classes at all
 ) -> Prediction:
     "Turn logits into calibrated probabilities and a prediction."
     values = logits.cpu().double().numpy() / temperature  # NumPy: for some twenty numbers it is faster than PyTorch
     if not np.isfinite(values).all():
         raise VehicleError("The model returned NaN or infinity: its weights are corrupt, or its training diverged. Train it again.")
     powers = np.exp(values - values.max())
-    probs = (powers / powers.sum()).astype(np.float32)
+    probs = (p_known * powers / powers.sum()).astype(np.float32)
     order = np.argsort(-probs, kind="stable")
     top = [(classes[i], float(probs[i])) for i in order]
     score = top[0][1] if score is None else float(score)
     known = score >= threshold
-    return Prediction(top[0][0] if known else None, top[0][1], top, probs, known, score, name)
+    return Prediction(top[0][0] if known else None, top[0][1], top, probs, known, score, threshold, name)
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #20c1e06e
 class Predictor:
@@ -144,7 +148,8 @@ class Predictor:
         images = torch.from_numpy(images)  # the ONNX model takes bytes and makes its own input of them
         images = images if self.backend == "onnx" else normalize_batch(images.to(self.device), self.input_size)
         logits, knn = self.network(images)
-        return logits.float().cpu(), ood_score(self.score, logits, knn, self.temperature).float().cpu()
+        scores = ood_score(self.score, logits, knn, self.temperature, self.config.get("known_weights"))
+        return logits.float().cpu(), scores.float().cpu()
 
     def logits(self, images: np.ndarray) -> torch.Tensor:  # uint8 N×image_size×image_size×3
         "The network's logits, float32 N×C on the CPU."
@@ -161,7 +166,8 @@ class Predictor:
         return self._prediction(logits[0], scores[0], name)
 
     def _prediction(self, logits: torch.Tensor, score: torch.Tensor, name: str) -> Prediction:
-        return prediction_from_logits(logits, self.classes, self.temperature, self.threshold, name, float(score))
+        p_known = float(score) if self.score == "p_known" else 1.0
+        return prediction_from_logits(logits, self.classes, self.temperature, self.threshold, name, float(score), p_known)
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #eeeb3635
 def _device(name: str | None) -> torch.device:
@@ -239,7 +245,7 @@ def confidence_words(
     p: float,  # calibrated probability of the predicted class, 0 to 1
 ) -> str:
     "A calibrated probability in words."
-    steps = [(0.97, "almost certain"), (0.85, "confident"), (0.65, "fairly sure"), (0.45, "leaning this way")]
+    steps = [(ALMOST_CERTAIN, "almost certain"), (0.85, "confident"), (0.65, "fairly sure"), (0.45, "leaning this way")]
     return next((words for least, words in steps if p >= least), "only a guess")
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #8e5d6978
@@ -250,13 +256,19 @@ def text_bars(
     block: str = "█",  # what a bar is made of
 ) -> str:
     "The prediction as lines of text with bars."
-    nearest = f"{UNKNOWN_TEXT} (nearest: {prediction.top[0][0]}, {percent(prediction.confidence)})"
-    sure = f"{prediction.label}, {percent(prediction.confidence)} ({confidence_words(prediction.confidence)})"
-    lines = [f"{prediction.name}: {sure if prediction.known else nearest}"]
+    sure = f"{prediction.label}, {percent(prediction.probability)} ({confidence_words(prediction.probability)})"
+    lines = [f"{prediction.name}: {sure if prediction.known else _unknown(prediction)}"]
     longest = max(len(label) for label, _ in prediction.top[:top])
     for label, p in prediction.top[:top]:
         lines.append(f"  {label:<{longest}}  {percent(p, 1):>7}  {block * round(p * width)}".rstrip())
     return "\n".join(lines)
+
+
+def _unknown(prediction: Prediction) -> str:
+    "Why an image is unknown, and what comes nearest."
+    score, threshold = prediction.ood_score, prediction.ood_threshold
+    nearest = f"nearest: {prediction.top[0][0]}, {percent(prediction.probability)}"
+    return f"{UNKNOWN_TEXT} ({nearest}; OOD score {score:.3f}, threshold {threshold:.3f})"
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #35b7174d
 def text_line(
@@ -268,8 +280,8 @@ def text_line(
     if prediction.error:
         return f"{name}  cannot be used: {prediction.error}"
     if not prediction.known:
-        return f"{name}  {UNKNOWN_TEXT} (nearest: {prediction.top[0][0]}, {percent(prediction.confidence)})"
-    return f"{name}  {prediction.label}, {percent(prediction.confidence)}"
+        return f"{name}  {_unknown(prediction)}"
+    return f"{name}  {prediction.label}, {percent(prediction.probability)}"
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #44414f92
 def to_csv(
@@ -277,15 +289,15 @@ def to_csv(
     file,  # an open text file
     top: int = 5,  # classes in a row
 ):
-    "Write one row per image: name, label (empty where unknown), confidence, OOD score, the most probable classes, or the error."
+    "Write one row per image: the fields of `Prediction.to_dict`, label empty where unknown, the most probable classes in columns."
     best = [f"{what}_{k}" for k in range(1, top + 1) for what in ("label", "probability")]
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["name", "label", "confidence", "known", "ood_score", *best, "error"])
+    rows.writerow(["name", "label", "known", "probability", "ood_score", "ood_threshold", *best, "error"])
     for p in predictions:
         cells = [cell for label, prob in p.top[:top] for cell in (label, f"{prob:.6f}")]
         cells += [""] * (len(best) - len(cells))
-        score = "" if p.ood_score is None else f"{p.ood_score:.6f}"
-        said = [p.label or "", f"{p.confidence:.6f}", str(p.known).lower(), score] if not p.error else [""] * 4
+        numbers = (p.probability, p.ood_score, p.ood_threshold)
+        said = [p.label or "", str(p.known).lower(), *(f"{number:.6f}" for number in numbers)] if not p.error else [""] * 5
         rows.writerow([p.name, *said, *cells, p.error or ""])
 
 # %% ../../nbs/5_serving/14_predictor.ipynb #2e851472

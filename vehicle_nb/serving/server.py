@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCRIPT', 'THEMES', 'SETTINGS', 'FRAMES', 'HEADERS', 'in_space', 'apply_settings', 'SecurityHeaders',
-           'keep_uploads_in_memory', 'release_memory', 'UploadLimiter', 'close_stale_sessions', 'configure_server']
+           'keep_uploads_in_memory', 'release_memory', 'Gate', 'UploadLimiter', 'close_stale_sessions',
+           'configure_server']
 
 # %% ../../nbs/5_serving/15e_server.ipynb #3e9b5a04
 from importlib.resources import files
@@ -27,6 +28,7 @@ from streamlit import config, runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from ..parallel import cpu_count
+from .api import api_enabled, api_routes
 from .batching import LIMITS, REFUSED, Limits, freeze_gc, shrink_upload
 
 # %% ../../nbs/5_serving/15e_server.ipynb #5c1e7a90
@@ -91,10 +93,10 @@ class SecurityHeaders:
 
 # %% ../../nbs/5_serving/15e_server.ipynb #b14c0009
 def keep_uploads_in_memory(
-    limits: Limits = LIMITS,  # what may be uploaded
+    upload_mb: int = LIMITS.upload_mb,  # how large a file may be
 ):
     "Keep an upload in memory while it arrives, whatever its size."
-    MultiPartParser.spool_max_size = (limits.upload_mb + 1) * 2**20
+    MultiPartParser.spool_max_size = (upload_mb + 1) * 2**20
 
 # %% ../../nbs/5_serving/15e_server.ipynb #3e9b5a07
 def release_memory():
@@ -102,6 +104,38 @@ def release_memory():
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Gate:
+    "Bounds how many bytes arrive at a time, for all visitors and programs together."
+
+    def __init__(
+        self,
+        limits: Limits = LIMITS,  # how much may arrive
+    ):
+        self.limits, self.incoming, self.changed = limits, 0, asyncio.Condition()  # notified when fewer bytes are in transit
+
+    @asynccontextmanager
+    async def admit(
+        self,
+        size: int,  # bytes that will arrive
+    ) -> AsyncIterator[bool]:  # False: too many others were there for too long
+        "Wait until so many bytes may arrive, and count them until the block ends."
+        admitted = False
+        with suppress(TimeoutError):
+            async with self.changed, asyncio.timeout(self.limits.queue_timeout):
+                await self.changed.wait_for(lambda: self.incoming + size <= self.limits.incoming_mb * 2**20)
+                self.incoming += size
+                admitted = True
+        try:
+            yield admitted
+        finally:
+            if admitted and size > self.limits.kept_kb * 2**10:
+                await asyncio.get_running_loop().run_in_executor(None, release_memory)
+            if admitted:
+                async with self.changed:
+                    self.incoming -= size
+                    self.changed.notify_all()
 
 # %% ../../nbs/5_serving/15e_server.ipynb #3e9b5a08
 class UploadLimiter:
@@ -113,10 +147,10 @@ class UploadLimiter:
         self,
         app,  # the application inside
         uploads=lambda: runtime.get_instance().uploaded_file_mgr,  # where uploads are kept
-        limits: Limits = LIMITS,  # how much may arrive
+        limits: Limits = LIMITS,  # how much may arrive and be kept
+        gate: Gate | None = None,  # shared with others through which bytes arrive; None: its own
     ):
-        self.app, self.uploads, self.limits = app, uploads, limits
-        self.incoming, self.changed = 0, asyncio.Condition()  # bytes in transit; notified when there are fewer
+        self.app, self.uploads, self.limits, self.gate = app, uploads, limits, gate or Gate(limits)
         self.decoders = ThreadPoolExecutor(min(2, cpu_count()), thread_name_prefix="shrink")
 
     async def __call__(self, scope, receive, send):
@@ -132,27 +166,12 @@ class UploadLimiter:
         length = Headers(scope=scope).get("content-length", "")
         largest = self.limits.upload_mb * 2**20
         size = min(int(length), largest) if length.isdecimal() else largest
-        if not await self._admit(size):
-            return await self._refuse(scope, receive, send)
-        try:
-            await self.app(scope, receive, send_when_shrunk)
-        finally:
-            if size > self.limits.kept_kb * 2**10:
-                await asyncio.get_running_loop().run_in_executor(self.decoders, release_memory)
-            async with self.changed:
-                self.incoming -= size
-                self.changed.notify_all()
-
-    async def _admit(self, size: int) -> bool:
-        "Wait until so many bytes may arrive; False if that takes too long or nothing more can be kept."
         if _size(self.uploads()) >= self.limits.kept_mb * 2**20:
-            return False
-        with suppress(TimeoutError):
-            async with self.changed, asyncio.timeout(self.limits.queue_timeout):
-                await self.changed.wait_for(lambda: self.incoming + size <= self.limits.incoming_mb * 2**20)
-                self.incoming += size
-                return True
-        return False
+            return await self._refuse(scope, receive, send)
+        async with self.gate.admit(size) as admitted:
+            if admitted:
+                return await self.app(scope, receive, send_when_shrunk)
+        await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope, receive, send):
         "Read the upload without keeping it, and hand Streamlit the reason under the same file name."
@@ -217,7 +236,9 @@ def configure_server() -> dict:  # keyword arguments of `streamlit.App`
     "Prepare this process for serving the page."
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures are drawn outside the main thread, where no window can be opened
     apply_settings(LIMITS.upload_mb)
-    keep_uploads_in_memory()
+    keep_uploads_in_memory(config.get_option("server.maxUploadSize"))  # the operator may have set another limit
     freeze_gc()
-    middleware = [Middleware(SecurityHeaders), Middleware(UploadLimiter)]
-    return {"script_path": SCRIPT, "middleware": middleware, "lifespan": close_stale_sessions}
+    gate = Gate()
+    middleware = [Middleware(SecurityHeaders), Middleware(UploadLimiter, gate=gate)]
+    routes = api_routes(gate.admit) if api_enabled() else []
+    return {"script_path": SCRIPT, "middleware": middleware, "routes": routes, "lifespan": close_stale_sessions}

@@ -32,7 +32,7 @@ import vehicle_nb
 from ..core import VehicleError, echo, progress
 from ..files import atomic_write, file_lock, write_json
 from ..data.dataset import read_config
-from ..models.bundle import is_finished, save_bundle, trained_on
+from ..models.bundle import is_finished, make_provenance, save_bundle, trained_on
 from .config import CONFIG_FILE, PROGRESS_FILE, RUN_OPTIONS, TrainConfig, read_config_file
 from .dist import how_to_resume, run_on_main, main_rank_error
 
@@ -162,6 +162,7 @@ def bundle_config(
             "path": relative_data_path(trainer.path, config.data),
             "content_hash": data.get("content_hash"), "counts": data.get("counts"),
         },
+        "provenance": make_provenance(data),
         "finished": finished, "seed": config.seed, "created": datetime.now().isoformat(timespec="seconds"),
         "versions": {"vehicle_nb": vehicle_nb.__version__, "torch": torch.__version__},
         **more,
