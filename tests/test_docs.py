@@ -59,6 +59,7 @@ def links(path: Path) -> list[tuple[str, str, bool]]:
     "Every link of a page: its text, where it leads, and whether it is a picture."
     text = prose(path)
     found = [(m[2], m[3], bool(m[1])) for m in re.finditer(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)[^)]*\)", text)]
+    found += [(m[1], m[2], True) for outer, _, _ in found for m in re.finditer(r"!\[([^\]]*)\]\(([^)\s]+)\)", outer)]  # linked
     for tag in re.findall(r"<(?:img|a)\b[^>]*>", text):
         attributes = dict(re.findall(r"(\w+)=[\"']([^\"']*)[\"']", tag))
         if target := attributes.get("src") or attributes.get("href"):
@@ -527,6 +528,7 @@ def test_page_is_clean(path, tidied):
     cells = json.loads((tidied / path.relative_to(NBS)).read_text(encoding="utf-8"))["cells"]
     site = "{doc_host}{doc_baseurl}".format(**read_settings())
     tool, pages = load_tool("docs_site"), {}
+    assert all(isinstance(cell["source"], list) for cell in cells), "Quarto drops the line breaks of a source that is a string"
     for text in shown(cells, "code"):
         assert "](http" not in text and "builtin_function" not in text, text
     for text in shown(cells, "text"):

@@ -75,8 +75,8 @@ def tidy_pictures(text: str) -> str:
 
     def described(match: re.Match) -> str:
         opened, text, file, more, link = (part or "" for part in match.groups())
-        described_by = text.replace('"', "&quot;")
-        return f'{opened}![]({file}){{fig-alt="{described_by}"{more and f" {more}"}}}{link}'
+        attributes = " ".join(['fig-alt="' + text.replace('"', "&quot;") + '"', *more.split()])
+        return f"{opened}![]({file}){{{attributes}}}{link}"
 
     return re.sub(r"(?m)^(\[?)!\[([^\]]+)\]\(([^)\s]+)\)(?:\{(.*?)\})?(\]\([^)\s]+\))?$", described, text)
 
@@ -130,6 +130,9 @@ def tidy(notebook: dict, page: str, site: str, headings: dict[str, set[str]]) ->
             if text := "".join(output.get("data", {}).get("text/markdown", "")):
                 output["data"]["text/markdown"] = readable(tidy_links(text, page, site, headings))
         cells += tidy_code(cell) if cell["cell_type"] == "code" else [cell]
+    for place in (place for cell in cells for place in [cell, *(output.get("data", {}) for output in cell.get("outputs", []))]):
+        for key in {"source", "text/markdown"} & place.keys():
+            place[key] = "".join(place[key]).splitlines(keepends=True)  # Quarto drops the line breaks of a string
     notebook["cells"] = cells
     notebook["metadata"]["tidy"] = True  # nbdev_preview comes by again
     return notebook
