@@ -1101,6 +1101,7 @@ def test_no_barrier_for_people_with_disabilities(browser, server):
         for scheme in ("light", "dark"):
             tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             tab.wait_for_timeout(400)
+            tab.wait_for_selector(".stApp[data-test-script-state=notRunning]")  # while it runs, what is old looks faded
             found = axe.Axe().run(tab).response["violations"]
             assert not found, (where, scheme, [(v["id"], [n["html"][:160] for n in v["nodes"]]) for v in found])
 
