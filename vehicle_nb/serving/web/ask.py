@@ -176,7 +176,7 @@ def explain(model: BatchingPredictor, entry: HistoryEntry, say: Language):
         st.write(say("The most similar:") if prediction.known else say("Most like these, and not like enough:"))
         grid = st.grid(4, min_column_width=60, gap="xsmall", key="nearest")
         for name, path, _ in found:
-            grid.image(path.read_bytes(), caption=escape_markdown(say.class_name(name)), width="stretch")
+            grid.image(path.read_bytes(), caption=escape_markdown(say.class_name(name)), width="stretch", alt="")  # the caption says it
     elif not prediction.known:
         names = ", ".join(say.class_name(name) for name, _ in prediction.top[:3])
         st.write(say("Most like these, and not like enough:"), escape_markdown(names))
