@@ -258,7 +258,7 @@ def gallery(session: Session, model: BatchingPredictor, run: Run, words: PageWor
     bar, text = st.empty(), say("Looking at {n} pictures …", n=len(session.pending(model)))
     predictions, thumbnails = session.predict_all(model, lambda share: bar.progress(share, text))
     bar.empty()
-    st.html(f'<h2 class="part" role="status">{say("{n} pictures", n=len(predictions))}</h2>')
+    st.html(f'<div role="status"><h2 class="part">{say("{n} pictures", n=len(predictions))}</h2></div>')
     groups = ui.count_groups(predictions, say)
     if state.get("only") not in groups:  # of pictures that were there before
         state.only = None
