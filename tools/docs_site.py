@@ -21,7 +21,12 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\([^()\s]*\))?)*)\]\(([^()\s]+)\)")
 FENCE = re.compile(r"(?ms)^(```.*?^```)")
-READABLE = {r":builtin_function_or_method=": ":Callable=", r":function=<lambda>": ":Callable=…", r":(\w+)=<factory>": r":\1=\1()"}
+READABLE = {
+    r"(?m)^def (?=[A-Z])": "class ",
+    r":builtin_function_or_method=": ":Callable=",
+    r":function=<lambda>": ":Callable=…",
+    r":(\w+)=<factory>": r":\1=\1()",
+}
 
 
 def page_name(path: str) -> str:
@@ -82,7 +87,7 @@ def tidy_pictures(text: str) -> str:
 
 
 def readable(signature: str) -> str:
-    "Defaults as one would say them."
+    "A class is shown as a class, and defaults as one would say them."
     for shown, meant in READABLE.items():
         signature = re.sub(shown, meant, signature)
     return signature
