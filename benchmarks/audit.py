@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -300,7 +301,8 @@ def main():
     parse.add_argument("--copies", type=int, default=480, help="near-duplicates to plant, equally many of each change")
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parse.add_argument("--search", type=int, nargs="*", default=[], help="numbers of images")
-    parse.add_argument("--peers", nargs="*", default=["PHash", "DHash", "WHash", "AHash"], help="hashes of imagededup")
+    peers = ["PHash", "DHash", "WHash", "AHash"] if find_spec("imagededup") else []
+    parse.add_argument("--peers", nargs="*", default=peers, help="hashes of imagededup, if it is installed")
     args = parse.parse_args()
     results = {
         "copies": find_copies(args.photos, args.seeds, args.copies, args.peers) if args.photos else [],
