@@ -193,7 +193,7 @@ def test_a_bundle_whose_feature_bank_is_lost_or_belongs_to_another_network_is_re
             load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, [1.0, 2.0], [1.0, 2.0, "3"], [1.0, 2.0, True], [1.0, 2.0, float("nan")], [1, 2, 10**400]])
+@pytest.mark.parametrize("wrong", [None, 3, [1.0, 2.0], [1.0, 2.0, "3"], [1.0, 2.0, True], [1.0, 2.0, 1e12], [1, 2, 10**400]])
 def test_weights_of_the_score_that_are_not_three_numbers_are_refused(fitted, tmp_path, wrong):
     model, config, bank = load_bundle(fitted[0])
     save_bundle(tmp_path, model, config | {"known_weights": wrong}, bank)
