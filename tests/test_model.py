@@ -466,7 +466,7 @@ def test_a_probe_is_a_whole_run_of_the_head_alone(processed_set, tmp_path):
     metrics = train(**options, num_threads=1, quiet=True)
     old, (model, config, bank) = load_file(start), load_bundle(tmp_path / "it")
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, old[name])}
-    assert changed == {"head.2.weight", "head.2.bias"} and bank is not None and config["ood_score"] == "knn"
+    assert changed == {"head.2.weight", "head.2.bias"} and bank is not None and config["ood_score"] == "p_known"
     assert metrics["test_accuracy"] > 0.9 and metrics["epoch"] == 1 and config["finished"]
     assert train(output=tmp_path, run_name="it", resume=True, quiet=True)["test_accuracy"] == metrics["test_accuracy"]
     torch.save(create_model("squeezenet1_1", 4)[1].state_dict(), squeezenet := tmp_path / "squeezenet.pth")

@@ -141,10 +141,10 @@ def test_a_last_convolution_has_a_feature_bank_too(fitted, tmp_path):
     again, config, bank = load_bundle(tmp_path)
     images = pixels(3, side=64)
     probs, scores = predict_probs(again, images, config, feature_bank=bank)
-    softmax = (torch.cat(run_batches(again, images, 64)) / 2).softmax(1)
-    knn = knn_score(torch.cat(run_batches(split_head(again)[0], images, 64)), bank)
+    softmax = (torch.cat(run_batches(again, images, 64)) / 2).softmax(1).numpy()
+    knn = knn_score(torch.cat(run_batches(split_head(again)[0], images, 64)), bank).numpy()
     w_knn, w_log_p, bias = found["known_weights"]
-    expected = 1 / (1 + np.exp(-(w_knn * knn + w_log_p * softmax.amax(1).log() + bias)))
+    expected = 1 / (1 + np.exp(-(w_knn * knn + w_log_p * np.log(softmax.max(1)) + bias)))
     np.testing.assert_allclose(scores, expected, rtol=1e-4)  # the bundle's own score
     np.testing.assert_allclose(probs, softmax * expected[:, None], rtol=1e-4)
     assert set(score_images(again, config, images, bank)) == {"p_known", "knn", "energy", "max_softmax"}
@@ -193,6 +193,14 @@ def test_a_bundle_whose_feature_bank_is_lost_or_belongs_to_another_network_is_re
             load_bundle(tmp_path)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, [1.0, 2.0], [1.0, 2.0, "3"], [1.0, 2.0, True], [1.0, 2.0, 1e12], [1, 2, 10**400]])
+def test_weights_of_the_score_that_are_not_three_numbers_are_refused(fitted, tmp_path, wrong):
+    model, config, bank = load_bundle(fitted[0])
+    save_bundle(tmp_path, model, config | {"known_weights": wrong}, bank)
+    with pytest.raises(VehicleError, match="'known_weights' must be three numbers"):
+        load_bundle(tmp_path)
+
+
 # --- predictions without a bundle ----------------------------------------------------------------------------------------
 
 
@@ -211,7 +219,7 @@ def test_a_temperature_sharpens_and_the_feature_bank_gives_the_score(fitted):
     images = np.stack([np.asarray(coloured(kind, 7, (64, 64))) for kind in CLASSES])
     logits = torch.cat(run_batches(model, images, config["input_size"]))
     probs, scores = predict_probs(model, images, config | {"temperature": 0.5}, feature_bank=bank)
-    np.testing.assert_allclose(probs, (2 * logits).softmax(1) * scores[:, None], atol=1e-5)
+    np.testing.assert_allclose(probs, (2 * logits).softmax(1).numpy() * scores[:, None], atol=1e-5)
     _, knn = run_batches(OODDetector(model, bank), images, config["input_size"])[0]
     np.testing.assert_allclose(scores, ood_score("p_known", logits, knn, 0.5, config["known_weights"]), atol=1e-6)
 

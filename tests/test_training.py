@@ -75,7 +75,7 @@ def whole_run(processed, tmp_path_factory) -> Path:
 def test_a_run_leaves_bundle_history_and_checkpoints(processed, whole_run):
     model, config, _ = load_bundle(whole_run)
     assert config["classes"] == CLASSES and config["input_size"] == 32 and not model.training
-    assert 0 < config["temperature"] < 100 and config["ood_score"] == "knn" and 0 < config["ood_threshold"] <= 1
+    assert 0 < config["temperature"] < 100 and config["ood_score"] == "p_known" and 0 < config["ood_threshold"] <= 1
     assert config["metrics"]["test_images"] > 0 and 0 <= config["metrics"]["test_accuracy"] <= 1
     assert list(pd.read_csv(whole_run / "history.csv")["epoch"]) == [1, 2, 3]
     assert len(list_checkpoints(whole_run)) == 2
