@@ -37,6 +37,7 @@ def save(tab, name: str, width: int):
     "Screenshot of what is seen, as a small WebP."
     tab.mouse.move(2, 2)
     tab.wait_for_timeout(1500)
+    tab.wait_for_selector(".stApp[data-test-script-state=notRunning]")  # charts are drawn last
     image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     image.thumbnail((width, 10_000), Image.Resampling.LANCZOS)
     image.save(IMAGES / f"{name}.webp", quality=82, method=6)
