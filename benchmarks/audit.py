@@ -4,25 +4,29 @@
     python benchmarks/audit.py --search 10000 30000 100000    time and memory of the search
 
 FOLDER holds one folder of photos a class. Nothing is written to it: the planted set is made of hard links and new files in a
-temporary folder.
+temporary folder. With `pip install imagededup` its hashes, at their defaults, are the peers on the first seed's set (its CNN
+needs weights from the network).
 """
 
+import json
 import os
 import random
-import resource
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from common import parser, save, table
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from vehicle_nb.data import duplicates
 from vehicle_nb.data.audit import audit
-from vehicle_nb.data.verify import describe
+from vehicle_nb.data.verify import DESCRIPTION, describe
 from vehicle_nb.data.images import read_image
 from vehicle_nb.data.sources import list_images
 
@@ -183,24 +187,59 @@ def count_false(before: dict, after: dict, planted: dict, root: Path) -> int:
     return sum(len(groups) - Counter(groups).most_common(1)[0][1] for groups in members.values())
 
 
-def find_copies(photos: Path, seed: int, count: int) -> dict:
-    "Plant near-duplicates; how many are grouped with their original, for each change?"
+def our_groups(root: Path, journal: Path) -> dict[str, str]:
+    "The group of each image, by path; images that an earlier run has described are not described again."
+    rows = audit(root, quiet=True, journal=journal).table
+    return dict(zip(rows["path"], rows["group"], strict=True))
+
+
+def peer_groups(root: Path, method: str) -> dict[str, int]:
+    "The same by one of imagededup's hashes: everything that it calls a duplicate, directly or through others, is one group."
+    from imagededup import methods
+
+    found = getattr(methods, method)(verbose=False).find_duplicates(image_dir=root, recursive=True)
+    places = {path: n for n, path in enumerate(sorted(found))}
+    groups = duplicates.UnionFind(len(places))
+    for path, others in found.items():
+        for other in others:
+            groups.union(places[path], places[other])
+    return {path: groups.find(n) for path, n in places.items()}
+
+
+def find_copies(photos: Path, seeds: list[int], count: int, peers: list[str]) -> list[dict]:
+    "Plant near-duplicates; how many are grouped with their original, for each change and method?"
+    rows, methods = [], {"vehicle_nb": our_groups} | {name: lambda root, _, name=name: peer_groups(root, name) for name in peers}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "raw"
-        originals = link(photos, root)
-        before = audit(root, quiet=True).table
-        planted = plant_copies(originals, count, random.Random(seed))
-        after = audit(root, quiet=True).table
-        groups, old = (dict(zip(rows["path"], rows["group"], strict=True)) for rows in (after, before))
-        group_of = lambda path: groups[path.relative_to(root).as_posix()]  # noqa: E731
-        total = Counter(change for change, _ in planted.values())
-        found = Counter(change for copy, (change, original) in planted.items() if group_of(copy) == group_of(original))
-        false = count_false(old, groups, planted, root)
-    return {"seed": seed} | {change: f"{found[change]}/{total[change]}" for change in CHANGES} | {"grouped wrongly": false}
+        before = {}
+        for seed in seeds:
+            root = Path(folder) / f"raw{seed}"
+            originals = link(photos, root)
+            for name, find in methods.items():
+                before[name] = before.get(name) or find(root, Path(folder) / "journal.jsonl")
+            planted = plant_copies(originals, count, random.Random(seed))
+            total = Counter(change for change, _ in planted.values())
+            for name, find in methods.items():
+                after = find(root, Path(folder) / "journal.jsonl")
+                group_of = lambda path: after[path.relative_to(root).as_posix()]  # noqa: B023, E731
+                found = Counter(change for copy, (change, original) in planted.items() if group_of(copy) == group_of(original))
+                false = count_false(before[name], after, planted, root)
+                joined = len(before[name]) - len(set(before[name].values()))
+                row = {"method": name, "seed": seed} | {change: f"{found[change]}/{total[change]}" for change in CHANGES}
+                rows.append(row | {"originals joined by copies": false, "originals joined before": joined})
+            methods = {"vehicle_nb": our_groups}  # the peers see the first set only
+    return rows
+
+
+FAMILY, SHARED = 10, 30  # images of one catalogue; keypoints that they share
+
+
+def flips(rng, shape: tuple[int, ...], share: float) -> np.ndarray:
+    "Codes that change this share of the 128 bits."
+    return np.packbits(rng.random((*shape, 128)) < share, axis=-1).view("<u8")
 
 
 def fake_rows(n: int, seed: int = 0) -> np.ndarray:
-    "`n` descriptions of drawn clouds (1/f noise), each with keypoints of its own; a tenth of them are copies of others."
+    "`n` descriptions of drawn clouds (1/f noise) in catalogues of ten, which share keypoints; a tenth are copies of others."
     rng, size = np.random.default_rng(seed), 96
     waves = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.fftfreq(size) ** 2
     waves[0, 0] = 1
@@ -208,32 +247,65 @@ def fake_rows(n: int, seed: int = 0) -> np.ndarray:
     for _ in range(min(n, 500)):
         grey = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) * waves**-0.6).real
         drawn.append(describe(Image.fromarray(np.clip(128 + 50 * grey / grey.std(), 0, 255).astype(np.uint8)).convert("RGB")))
-    rows = np.stack(drawn)[np.arange(n) % len(drawn)]
-    for at in range(len(drawn), n, 1000):  # the others: 40 of the 128 bits of each keypoint are changed, so that no two match
-        part = rows["codes"][at : at + 1000]
-        part ^= np.packbits(rng.random((*part.shape[:2], 128)) < 0.3, axis=2).view("<u8")
+    drawn, rows = np.stack(drawn), np.zeros(n, DESCRIPTION)
+    for at in range(0, n, 1000):
+        part = rows[at : at + 1000]
+        part[:] = drawn[np.arange(at, at + len(part)) % len(drawn)]
+        part["codes"] ^= flips(rng, part["codes"].shape[:2], 0.3)  # 40 of the 128 bits of each keypoint: no two match
+        for k in range(0, len(part), FAMILY):  # what a catalogue shares: nearly the same codes at nearly the same places
+            family = part[k : k + FAMILY]
+            family["codes"][:, :SHARED] = family["codes"][0, :SHARED] ^ flips(rng, (len(family), SHARED), 0.06)
+            family["places"][:, :SHARED] = family["places"][0, :SHARED]
+            family["places"][:, :SHARED, :2] += rng.integers(0, 4, (len(family), SHARED, 2), dtype=np.uint8)
     rows[n - n // 10 :] = rows[: n // 10]
     return rows
 
 
-def search(count: int) -> dict:
-    "Processor time of the whole search, and the most memory of this process."
-    rows, start = fake_rows(count), time.process_time()
+def search_here(count: int) -> dict:
+    "Processor time of the whole search, its looks at pairs, and the most memory of this process."
+    rows, looks = fake_rows(count), Counter()
+    for name in ("first_look", "verify_pair"):
+        setattr(duplicates, name, counted(getattr(duplicates, name), looks, name))
+    start = time.process_time()
     groups, _ = duplicates.near_duplicates(rows)
-    assert len(set(groups.tolist())) == count - count // 10
     seconds = time.process_time() - start
-    return {"images": count, "processor seconds": seconds, "memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    planted = groups[: count // 10] == groups[count - count // 10 :]
+    memory = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    return {
+        "images": count, "processor seconds": round(seconds, 1), "memory, MB": memory,
+        "first looks": looks["first_look"], "closer looks": looks["verify_pair"],
+        "copies found": f"{planted.sum()}/{count // 10}", "false": count - count // 10 - len(set(groups.tolist())),
+    }  # fmt: skip
+
+
+def counted(func, calls: Counter, name: str):
+    "`func`, which also counts its calls."
+    def call(*args):
+        calls[name] += 1
+        return func(*args)
+
+    return call
+
+
+def search(count: int) -> dict:
+    "The search in a process of its own, without PyTorch's memory."
+    code = f"import json, audit; print(json.dumps(audit.search_here({count})))"
+    return json.loads(subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, stdout=-1).stdout)
 
 
 def main():
+    from common import parser, save, table  # imports PyTorch: its memory is not the search's
+
     parse = parser(__doc__)
     parse.add_argument("--photos", type=Path, help="real photos, one folder a class")
     parse.add_argument("--copies", type=int, default=480, help="near-duplicates to plant, equally many of each change")
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parse.add_argument("--search", type=int, nargs="*", default=[], help="numbers of images")
+    peers = ["PHash", "DHash", "WHash", "AHash"] if find_spec("imagededup") else []
+    parse.add_argument("--peers", nargs="*", default=peers, help="hashes of imagededup, if it is installed")
     args = parse.parse_args()
     results = {
-        "copies": [find_copies(args.photos, seed, args.copies) for seed in args.seeds if args.photos],
+        "copies": find_copies(args.photos, args.seeds, args.copies, args.peers) if args.photos else [],
         "search": [search(count) for count in args.search],
     }
     for rows in filter(None, results.values()):

@@ -218,12 +218,14 @@ def limited(processed: Path, count: int, arch: str, args) -> dict:
                 for name, path in sets.items()
             }  # fmt: skip
             runs = {name: [] for name in sets}
-            for repeat in range(args.repeats + 1):
-                for name in list(sets)[:: 1 if repeat % 2 else -1]:
-                    print(args.seconds, file=started[name].stdin, flush=True)
-                    runs[name].append(json.loads(started[name].stdout.readline()))
-            for process in started.values():
-                process.communicate()
+            try:
+                for repeat in range(args.repeats + 1):
+                    for name in list(sets)[:: 1 if repeat % 2 else -1]:
+                        print(args.seconds, file=started[name].stdin, flush=True)
+                        runs[name].append(json.loads(started[name].stdout.readline()))
+            finally:
+                for process in started.values():
+                    process.communicate()
     runs = {name: found[1:] for name, found in runs.items()}
     ratios = [half["rate"] / plenty["rate"] for half, plenty in zip(runs["half"], runs["plenty"], strict=True)]
     return {"arch": arch, "images": count, "packed MB": packed.images.nbytes / 1e6, "memory MB": packed.images.nbytes / 2e6,

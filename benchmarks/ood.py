@@ -164,9 +164,10 @@ def shifts(judge: Judge, embed: Embedder, test: PackedDataset, limit: int) -> li
     some, rows = np.unique(np.linspace(0, len(test.labels) - 1, limit).round().astype(int)), []
     for style in SHIFTS:
         answers = judge.ask(embed(shift_images(test.images[some], style)), torch.from_numpy(np.array(test.labels)[some]))
+        right = answers.correct[answers.known]
         rows.append({
             "style": style, "accuracy": answers.correct.mean(), "coverage": answers.known.mean(),
-            "selective_accuracy": answers.correct[answers.known].mean(), "ece": calibration_error(answers),
+            "selective_accuracy": right.mean() if len(right) else None, "ece": calibration_error(answers),
         })  # fmt: skip
     return rows
 
@@ -206,7 +207,7 @@ def measure(split: str, kind: str, args, where: dict) -> dict:
 
 def show(kinds: dict):
     "A row for each default, then the sources."
-    mean = lambda rows, name: float(np.mean([row[name] for row in rows]))  # noqa: E731
+    mean = lambda rows, name: float(np.mean([row[name] for row in rows if row[name] is not None]))  # noqa: E731
     rows = []
     for kind, runs in kinds.items():
         one = lambda part, name, runs=runs: [run[part][name] for run in runs]  # noqa: E731

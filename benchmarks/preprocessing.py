@@ -1,26 +1,22 @@
-"""How fast is preprocessing, and how much memory does it take?
+"""How fast is preprocessing of large photos?
 
-    python benchmarks/preprocessing.py                  12-megapixel photos: ours against plain Pillow; all cores; 10,000 small files
-    python benchmarks/preprocessing.py --small 100000   the same with 100,000 small files (about ten minutes more)
+    python benchmarks/preprocessing.py                  12-megapixel photos: ours against plain Pillow; all cores
 
 1. Photos: JPEGs of 4,000×3,000 pixels, drawn, with camera noise. Plain Pillow opens, converts, resizes and saves. Ours is the
    whole of `preprocess` in one process: it reads, hashes, decodes, judges, compares, fits, splits and writes. Both alternate on the
    same files; processor time counts, so that other work on the machine does not matter. The first repeat warms up and is left out.
 2. Cores: `preprocess` with one worker a core; processor time over wall time over cores.
-3. Small files: time and most memory (of all processes together) of the whole stage.
+
+How time and memory grow with the number of files: scale.py.
 """
 
 import resource
-import subprocess
-import sys
 import tempfile
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 from common import parser, save, spread, table
 from PIL import Image
 
@@ -36,12 +32,6 @@ def draw_photo(path: Path):
     small = draw_vehicle(path.parent.name, seed=seed, size=512).resize((4000, 3000), Image.Resampling.BICUBIC)
     noise = np.random.default_rng(seed).normal(0, 5, (3000, 4000, 1)).astype(np.int8)
     Image.fromarray((np.asarray(small, dtype=np.int16) + noise).clip(0, 255).astype(np.uint8)).save(path, quality=88)
-
-
-def draw_small(path: Path):
-    "A small image of coloured patches, unlike all others: 2 kB."
-    patches = np.random.default_rng(int(path.stem)).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(patches.repeat(12, 0).repeat(12, 1)).save(path, quality=75)
 
 
 def make(folder: Path, draw, count: int, classes: list[str]) -> Path:
@@ -96,31 +86,15 @@ def all_cores(raw: Path, folder: Path, copies: int = 5) -> dict:
     return row
 
 
-def small_files(raw: Path, folder: Path) -> dict:
-    "Time and memory of the whole stage on many small files; shared pages count once."
-    start, most = time.perf_counter(), 0
-    command = [sys.executable, "-m", "vehicle_nb.data.preprocess", str(raw), "--output", str(folder)]
-    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        with suppress(psutil.Error):
-            most = max(most, sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]))
-        time.sleep(0.1)
-    row = {"small files": len(list_images(raw)), "seconds": time.perf_counter() - start, "most memory, GB": most / 1e9}
-    table([row])
-    return row | {"exit_code": process.returncode}
-
-
 def main():
     parse = parser(__doc__)
     parse.add_argument("--photos", type=int, default=24, help="how many 12-megapixel photos")
     parse.add_argument("--repeats", type=int, default=5)
-    parse.add_argument("--small", type=int, default=10_000, help="how many small files")
     args = parse.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         large = make(work / "photos", draw_photo, args.photos, list(DEMO_CLASSES)[:4])
         results = {"photos": photos(large, work, args.photos, args.repeats), "all_cores": all_cores(large, work)}
-        results["small"] = small_files(make(work / "small", draw_small, args.small, list(DEMO_CLASSES)), work / "processed")
     save(args.name, **results)
 
 

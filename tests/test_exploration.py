@@ -30,11 +30,11 @@ from vehicle_nb.data.audit_report import plot_counts, report_html, write_report
 from vehicle_nb.core import path_text, VehicleError
 from vehicle_nb.data.sources import class_folders
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
-from vehicle_nb.data.duplicates import SURE, Index, UnionFind, near_duplicates
+from vehicle_nb.data.duplicates import SURE, Index, UnionFind, candidates, near_duplicates
 from vehicle_nb.data.explore import explore
 from vehicle_nb.data.label_issues import find_label_issues
 from vehicle_nb.data.scenes import sequence_keys, split_by_foreground
-from vehicle_nb.data.verify import DESCRIPTION, MAX_DISTANCE, describe, fit_transform, match_keypoints, verify_pair
+from vehicle_nb.data.verify import DESCRIPTION, KEYPOINTS, MAX_DISTANCE, describe, fit_transform, match_keypoints, verify_pair
 from vehicle_nb.features import load_backbone
 
 
@@ -182,6 +182,72 @@ def test_bright_backgrounds_and_plain_images_do_not_collapse():
         shots.append(words)
     group, _ = near_duplicates(rows_of(shots))
     assert len(set(group)) == len(shots)
+
+
+def catalogue_bicycle(seed: int) -> Image.Image:
+    "A shop's photo: one frame, one camera, white behind it; paint, lettering, tyres and parts differ."
+    rng = random.Random(seed)
+    img = Image.new("RGB", (320, 210), "white")
+    draw, paint = ImageDraw.Draw(img), tuple(rng.choice([20, 60, 120, 200]) for _ in range(3))
+    crank, saddle, head, rear, front = (140, 150), (118, 62), (215, 65), (72, 140), (248, 140)
+    for hub in (rear, front):
+        for k in range(spokes := rng.choice([18, 24, 32])):
+            angle = 2 * np.pi * (k / spokes) + rng.random()
+            draw.line((*hub, hub[0] + 56 * np.cos(angle), hub[1] + 56 * np.sin(angle)), fill="grey")
+        tyre = rng.randint(3, 9)
+        draw.ellipse((hub[0] - 60, hub[1] - 60, hub[0] + 60, hub[1] + 60), outline="black", width=tyre)
+        draw.ellipse((hub[0] - 52, hub[1] - 52, hub[0] + 52, hub[1] + 52), outline=rng.choice(["red", "black", "grey"]), width=3)
+    for a, b in ((crank, saddle), (saddle, head), (crank, head), (rear, crank), (rear, saddle), (head, front)):
+        draw.line((*a, *b), fill=paint, width=rng.randint(7, 10))
+    word = "".join(rng.choices("ABCDEFGHKLMNORSTUVX", k=6))
+    draw.text((150, 88), word, fill=rng.choice(["white", "yellow", "black"]), stroke_width=1, stroke_fill=paint, font_size=18)
+    draw.line((saddle[0] - rng.randint(14, 24), 52, saddle[0] + rng.randint(12, 22), 54), fill="black", width=rng.randint(5, 9))
+    draw.arc((205, rng.randint(30, 44), 245, 80), rng.randint(180, 240), rng.randint(360, 450), fill="black", width=5)
+    radius = rng.randint(12, 24)
+    draw.ellipse((crank[0] - radius, crank[1] - radius, crank[0] + radius, crank[1] + radius), outline="black", width=rng.randint(3, 8))
+    return img
+
+
+def six_boxes(img: Image.Image) -> Image.Image:
+    img, rng = img.copy(), random.Random(1)
+    for _ in range(6):
+        x, y = rng.randrange(img.width), rng.randrange(img.height)
+        img.paste(0, (x, y, min(img.width, x + img.width // 6), min(img.height, y + img.height // 6)))
+    return img
+
+
+HEAVY = {
+    "blurred": lambda img: img.filter(ImageFilter.GaussianBlur(4)),
+    "tiny": lambda img: img.resize((64, 64 * img.height // img.width)),
+    "six boxes": six_boxes,
+    "turned, mirrored": lambda img: ImageOps.mirror(img.rotate(117, Image.Resampling.BICUBIC, expand=True, fillcolor="white")),
+}
+
+
+def test_neighbours_in_a_catalogue_stay_apart_and_heavily_changed_copies_come_back(tmp_path):
+    "Bicycles that share frame and camera are told apart by the images themselves; so are copies from bicycles."
+    bicycles = [catalogue_bicycle(seed) for seed in range(6)]
+    images = [*bicycles, *(change(img) for change in HEAVY.values() for img in bicycles[:3])]
+    files = [tmp_path / f"{n}.png" for n in range(len(images))]
+    for img, file in zip(images, files, strict=True):
+        img.save(file)
+    group, _ = near_duplicates(rows_of(images), files=files)
+    assert group[:6].tolist() == [0, 1, 2, 3, 4, 5]
+    wrong = {what for k, what in enumerate(HEAVY) for n in range(3) if group[6 + 3 * k + n] not in (n, 6 + 3 * k + n)}
+    missed = {what: 3 - int((group[6 + 3 * k : 9 + 3 * k] == [0, 1, 2]).sum()) for k, what in enumerate(HEAVY)}
+    assert not wrong and sum(missed.values()) <= 1, missed
+
+
+def test_votes_count_keypoints_that_are_turned_alike(drawings):
+    "The candidates of a turned copy are what comparing all with all finds, and its angle does not matter."
+    img = drawings[3]
+    rows = rows_of([img, img.rotate(90, expand=True), img.rotate(37, expand=True), *drawings[6:10]])
+    table = candidates(rows)
+    assert set(zip(table["i"], table["j"], strict=True)) >= {(0, 1), (0, 2)} and table["votes"][0] > 20
+    spread = rows.copy()  # the same codes, but each keypoint turned by an angle of its own
+    spread["places"][1, :, 3] = np.random.default_rng(0).integers(0, 256, KEYPOINTS)
+    votes = {(i, j): v for i, j, _, v in candidates(spread).itertuples(index=False)}
+    assert votes.get((0, 1), 0) < table["votes"][0] / 3
 
 
 def test_thousands_of_one_placeholder_are_cheap_and_are_one_group():

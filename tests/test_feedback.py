@@ -21,8 +21,8 @@ from vehicle_nb.serving.i18n import languages
 from vehicle_nb.serving.predictor import Prediction, Predictor
 
 TOP = [(name, p) for name, p in zip(CLASSES, (0.7, 0.2, 0.06, 0.04), strict=True)]
-ANSWER = Prediction("boat", 0.7, TOP, np.array([p for _, p in TOP], np.float32))
-UNKNOWN = Prediction(None, 0.7, TOP, ANSWER.probs, known=False)
+BOAT = Prediction("boat", 0.7, TOP, np.array([p for _, p in TOP], np.float32))
+UNKNOWN = Prediction(None, 0.7, TOP, BOAT.probs, known=False)
 
 
 def jpeg(kind: str = "bus", seed: int = 0, size: tuple[int, int] = (64, 48), **options) -> bytes:
@@ -32,8 +32,8 @@ def jpeg(kind: str = "bus", seed: int = 0, size: tuple[int, int] = (64, 48), **o
     return file.getvalue()
 
 
-def save(store: FeedbackStore, image=None, answer=ANSWER, right=False, label="bus", other="", visitor="Ada", consent=True) -> str:
-    return store.save(jpeg() if image is None else image, answer, right, label, other, "demo", visitor, consent=consent)
+def save(store: FeedbackStore, image=None, prediction=BOAT, right=False, label="bus", other="", visitor="Ada", consent=True) -> str:
+    return store.save(jpeg() if image is None else image, prediction, right, label, other, "demo", visitor, consent=consent)
 
 
 def files(folder: Path) -> list[str]:
@@ -56,7 +56,7 @@ def test_nothing_is_stored_unless_the_operator_turned_it_on_and_the_visitor_agre
         with pytest.raises(VehicleError, match="without consent"):
             save(store, consent=consent)
     with pytest.raises(TypeError):
-        store.save(jpeg(), ANSWER, False, "bus", "", "demo", "Ada")
+        store.save(jpeg(), BOAT, False, "bus", "", "demo", "Ada")
     assert files(tmp_path) == []
     save(store)
     assert len(files(tmp_path)) == 4  # data, feedback, the image and the table
@@ -65,15 +65,15 @@ def test_nothing_is_stored_unless_the_operator_turned_it_on_and_the_visitor_agre
 def test_a_correction_is_an_image_and_a_row(store):
     code = save(store, label="tractor")
     (row,) = read_feedback(store.folder)
-    assert {name: row[name] for name in ("label", "other", "answer", "probability", "correct", "model")} == {
-        "label": "tractor", "other": "", "answer": "boat", "probability": "0.7000", "correct": "no", "model": "demo",
+    assert {name: row[name] for name in ("label", "other", "prediction", "probability", "correct", "model")} == {
+        "label": "tractor", "other": "", "prediction": "boat", "probability": "0.7000", "correct": "no", "model": "demo",
     }  # fmt: skip
     assert code not in (store.folder / "labels.csv").read_text() and "Ada" not in (store.folder / "labels.csv").read_text()
     difference = np.abs(np.asarray(Image.open(store.folder / row["file"]), float) - np.asarray(coloured("bus"), float))
     assert difference.mean() < 20, "the visitor's image"
     assert (store.folder.stat().st_mode & 0o077) == 0, "other users of the machine do not see what visitors sent"
     save(store, right=True, label="bus")
-    save(store, answer=UNKNOWN, right=True, label=None)
+    save(store, prediction=UNKNOWN, right=True, label=None)
     assert [(row["label"], row["correct"]) for row in read_feedback(store.folder)[1:]] == [("boat", "yes"), ("", "yes")]
 
 

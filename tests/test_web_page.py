@@ -143,7 +143,7 @@ def test_any_network_gives_its_answers_as_onnx(arch, tmp_path):
 @needs_onnx
 def test_rounding_that_changes_answers_is_not_used(bundle, monkeypatch):
     assert web_export.page_model(bundle)[1]["weights"] == "int8"
-    monkeypatch.setattr(web_export, "MAX_ROUNDING", 1e-5)
+    monkeypatch.setattr(web_export, "MAX_WEIGHT_ERROR", 1e-5)
     assert web_export.page_model(bundle)[1]["weights"] == "float32"
 
 

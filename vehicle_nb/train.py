@@ -236,7 +236,10 @@ def save_examples(
     rows = rows[sample_rows(test.labels[rows], 16 * len(trainer.classes))]  # enough to choose from
     images, labels = test.images[rows], test.labels[rows]
     scores = score_images(trainer.ema.module, config, images, feature_bank)[config["ood_score"]]
-    known = scores >= max(config["ood_threshold"], np.quantile(scores, 0.25))  # not the doubtful ones: small files look a little different
+    least = np.zeros(len(scores))
+    for label in np.unique(labels):  # not the doubtful ones of a class: an example is a small file, which looks a little different
+        least[labels == label] = np.quantile(scores[labels == label], 0.25)
+    known = scores >= np.maximum(config["ood_threshold"], least)
     if known.any():
         chosen = choose_examples(images[known], labels[known])
         write_examples(trainer.path, images[known][chosen], labels[known][chosen], trainer.classes)

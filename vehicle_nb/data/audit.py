@@ -63,7 +63,7 @@ def _lost(path: Path) -> dict:
     return EMPTY | {"reason": "crashes the decoder (or needs more memory than there is)"}
 
 # %% ../../nbs/1_data/02b_audit.ipynb #e935ca68
-JOURNAL = {"audit": 3, "pillow": Image.__version__}  # another version of Pillow may read other files
+JOURNAL = {"audit": 4, "pillow": Image.__version__}  # another version of Pillow may read other files
 
 
 def file_stamp(
@@ -301,7 +301,7 @@ def audit(
     table["path"], table["folder"], table["problem"] = [path_text(path.relative_to(root)) for path in paths], folders, problems
     one = table[table["problem"] == ""].drop_duplicates("sha256").sort_values("sha256")  # in an order that does not depend on file names
     described = described[one.index] if near else described  # rebound: it takes 6 kB a file, and twice that would be much
-    table["group"], pairs, cameras = _groups(table, one, described, duplicates, workers, quiet)
+    table["group"], pairs, cameras = _groups(table, one, [paths[n] for n in one.index], described, duplicates, workers, quiet)
     table["sequence"] = sequence_keys(table["path"].tolist(), table["taken"].tolist(), group_by)
     return Audit(root, apply_decisions(table, reviewed)[AUDIT_COLUMNS], pairs, classes, duplicates, cameras, paths)
 
@@ -325,10 +325,10 @@ def summarize_notes(
     return lines
 
 
-def _groups(table: pd.DataFrame, one: pd.DataFrame, described: np.ndarray, duplicates: str, workers: int | None, quiet: bool):
+def _groups(table: pd.DataFrame, one: pd.DataFrame, files: list, described: np.ndarray, duplicates: str, workers: int | None, quiet: bool):
     "A group name for each row, made from the content; the near-duplicate pairs by path; what to say of fixed cameras."
     shas, paths = one["sha256"].to_numpy(), one["path"].to_numpy()
-    found, pairs = near_duplicates(described if duplicates == "near" else described[:0], quiet, workers)
+    found, pairs = near_duplicates(described if duplicates == "near" else described[:0], quiet, workers, files)
     found, cameras = _watch_cameras(found, one, described["grey"]) if duplicates == "near" else (np.arange(len(one)), [])
     names = dict(zip(shas, (sha[:16] for sha in shas[found]), strict=True))
     pairs = pairs[found[pairs["i"]] == found[pairs["j"]]]

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['GREY_SIDE', 'KEYPOINTS', 'DETECT_SIDE', 'DESCRIPTION', 'MAX_DISTANCE', 'MIN_MATCHES', 'MAX_SHIFT', 'MIN_AGREED',
-           'binary_codes', 'mirrored_codes', 'describe', 'match_keypoints', 'fit_transform', 'overlay',
-           'compare_pixels', 'verify_pair']
+           'EXACT', 'WORTH', 'CLEAR', 'CLOSE_SIDE', 'binary_codes', 'mirrored_codes', 'describe', 'match_keypoints',
+           'fit_transform', 'overlay', 'agreement', 'equal_sharpness', 'compare_pixels', 'first_look', 'verify_pair',
+           'close_image']
 
 # %% ../../nbs/1_data/02e_verify.ipynb #a294edf0
-from contextlib import suppress
 from functools import cache
 
 import cv2
@@ -19,7 +19,7 @@ cv2.setNumThreads(1)  # workers are forked: a thread pool of OpenCV in the paren
 
 # %% ../../nbs/1_data/02e_verify.ipynb #d9e88f62
 GREY_SIDE, KEYPOINTS = 64, 96  # side of the grey thumbnail in pixels; most keypoints of an image
-DETECT_SIDE = 224  # longest side in pixels at which keypoints are searched
+DETECT_SIDE = 160  # longest side in pixels at which keypoints are searched
 # What is known of one image, 6 kB: a squashed grey thumbnail; how many keypoints; of each its x and y (in 256ths of the
 # sides), its size (32 steps an octave) and its angle (in 256ths of a turn); and its descriptor as 2×64 bits.
 DESCRIPTION = np.dtype(
@@ -125,55 +125,70 @@ def fit_transform(
     "The affine transform on which most matches agree (RANSAC); none if it squeezes or shears beyond reason."
     if len(i) < MIN_MATCHES:
         return None, np.zeros(len(i), bool)
-    source, target = ((one["places"][k, :2] + np.float32(0.5)) / 256 for one, k in ((b, j), (a, i)))
-    matrix, inliers = cv2.estimateAffine2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=MAX_SHIFT, maxIters=300)
+    matrix, inliers = cv2.estimateAffine2D(_places(b, j), _places(a, i), method=cv2.RANSAC, ransacReprojThreshold=MAX_SHIFT, maxIters=300)
     if matrix is None or not np.isfinite(matrix).all() or inliers.sum() < MIN_MATCHES:
         return None, np.zeros(len(i), bool)
     large, small = np.linalg.svd(matrix[:, :2])[1]
-    if large > 6 or small < 1 / 6 or large > 5 * small:
+    if large > 6 or small < 1 / 6 or large > 8 * small:
         return None, np.zeros(len(i), bool)
     return np.vstack([matrix, [0, 0, 1]]), inliers[:, 0] > 0
 
+
+def _places(one: np.ndarray, which: np.ndarray) -> np.ndarray:
+    "Where some keypoints are, in the unit square: float32, N×2."
+    return (one["places"][which, :2] + np.float32(0.5)) / 256
+
 # %% ../../nbs/1_data/02e_verify.ipynb #e12f6751
-_TO_UNIT = np.array([[1 / GREY_SIDE, 0, 0.5 / GREY_SIDE], [0, 1 / GREY_SIDE, 0.5 / GREY_SIDE], [0, 0, 1]])  # pixels to unit square
+def _to_unit(img: np.ndarray) -> np.ndarray:
+    "3×3: from the pixels of an image to the unit square."
+    height, width = img.shape
+    return np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
+
+
+def _lay(a: np.ndarray, b: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "`a` on the grid of `b`, and where both are there."
+    way = {"dsize": b.shape[::-1], "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
+    there = cv2.warpPerspective(np.ones_like(a), matrix, **way) > 0.99
+    return np.where(there, cv2.warpPerspective(a, matrix, **way), b), there
 
 
 def overlay(
-    a: np.ndarray,  # 64×64 uint8
-    b: np.ndarray,  # 64×64 uint8
-    transform: np.ndarray,  # 3×3, from b to a
-):  # yields pairs of float32 images, 64×64, and where both are there, bool 64×64
-    "Lay one thumbnail over the other, as the keypoints say and then as the pixels fit best (ECC), on the coarser grid."
-    if abs(np.linalg.det(transform[:2, :2])) < 1:  # b shows a part of a, enlarged
-        a, b, transform = b, a, np.linalg.inv(transform)
-    scale = max(1.0, abs(np.linalg.det(transform[:2, :2])) ** 0.5)
-    a, b = (cv2.GaussianBlur(one.astype(np.float32), (0, 0), 0.8 * s) for one, s in ((a, scale), (b, 1)))
-    matrix = (np.linalg.inv(_TO_UNIT) @ transform @ _TO_UNIT).astype(np.float32)
-    yield _warp(a, matrix), b, _warp(np.ones_like(a), matrix) > 0.99
-    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 1e-4)
-    with suppress(cv2.error):  # it does not converge: these are different images, or the overlap is small
-        matrix = cv2.findTransformECC(b, a, matrix, cv2.MOTION_HOMOGRAPHY, stop, None, 1)[1]
-        yield _warp(a, matrix), b, _warp(np.ones_like(a), matrix) > 0.99
+    a: np.ndarray,  # grey, H×W uint8
+    b: np.ndarray,  # another one, of any size
+    transform: np.ndarray,  # 3×3, from b to a (both are unit squares)
+    fit: bool = True,  # then fit the pixels (ECC)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # two float32 images of one shape, and where both are there (bool)
+    "Lay one image over the other, as the keypoints say and then as the pixels fit best, on the coarser grid."
+    matrix = np.linalg.inv(_to_unit(a)) @ transform @ _to_unit(b)
+    if abs(np.linalg.det(matrix[:2, :2])) < 1:  # b shows a part of a, enlarged
+        a, b, matrix = b, a, np.linalg.inv(matrix)
+    scale, matrix = max(1.0, abs(np.linalg.det(matrix[:2, :2])) ** 0.5), matrix.astype(np.float32)
+    a, b = (cv2.GaussianBlur(one.astype(np.float32), (0, 0), 0.5 * s) for one, s in ((a, scale), (b, 1)))
+    if fit:
+        matrix = _fit(a, b, matrix, scale)
+    laid, there = _lay(a, b, matrix)
+    return laid, b, there
 
 
-def _warp(img: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return cv2.warpPerspective(img, matrix, img.shape, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+def _fit(a: np.ndarray, b: np.ndarray, matrix: np.ndarray, scale: float) -> np.ndarray:
+    "The homography by which the pixels fit best, from `b` to `a`; the matrix as it is if they did not agree better then."
+    soft = max(b.shape) / 96  # fine details must not keep the fit from finding its way
+    a, b = cv2.GaussianBlur(a, (0, 0), soft * scale), cv2.GaussianBlur(b, (0, 0), soft)
+    laid, there = _lay(a, b, matrix)
+    where, stop = _trusted(laid, b, there), (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 1e-4)
+    try:
+        fitted = cv2.findTransformECC(b, a, matrix.copy(), cv2.MOTION_HOMOGRAPHY, stop, where.astype(np.uint8), 1)[1]
+    except cv2.error:  # it does not converge: these are different images, or the overlap is small
+        return matrix
+    return max(matrix, fitted, key=lambda one: _agreed_share(b, *_lay(a, b, one)))
 
 
-def _unexplained(x: np.ndarray, y: np.ndarray) -> float:
-    "The share of the variance of `y` that no cubic function of `x` explains; 4 grey levels² are noise."
-    x = (x - x.mean()) / (x.std() + 1e-3)
-    powers = np.stack([np.ones_like(x), x, x * x, x**3], 1)
-    left = y - powers @ np.linalg.lstsq(powers, y, rcond=None)[0]
-    return float(left.var() / (y.var() + 4))
-
-
-def compare_pixels(
-    a: np.ndarray,  # 64×64 float32
-    b: np.ndarray,  # 64×64 float32, laid over a
-    there: np.ndarray,  # bool 64×64: where both images are
-) -> tuple[float, float]:  # both 0 to 1
-    "The share of the area with details where these agree; and what the light does not explain there of the grey levels."
+def agreement(
+    a: np.ndarray,  # H×W float32
+    b: np.ndarray,  # H×W float32, laid over a
+    there: np.ndarray,  # bool H×W: where both images are
+) -> tuple[np.ndarray, np.ndarray]:  # bool H×W, twice
+    "Where one of both images has details; and where their 9×9 neighbourhoods agree there, whatever the light."
     mean = lambda img: cv2.boxFilter(img, -1, (9, 9), borderType=cv2.BORDER_REFLECT)  # noqa: E731
     known = there.astype(np.float32)
     area = mean(known) + 1e-6
@@ -181,35 +196,115 @@ def compare_pixels(
     var_a, var_b = (np.maximum(mean(x * x * known) / area - m * m, 0) for x, m in ((a, mean_a), (b, mean_b)))
     correlation = np.abs(mean(a * b * known) / area - mean_a * mean_b) / np.sqrt((var_a + 2) * (var_b + 2))
     detailed = there & (np.maximum(var_a, var_b) > 16)
-    agreed = detailed & (correlation > 0.75)
-    if agreed.sum() < 40:  # of 4,096 pixels
+    return detailed, detailed & (correlation > 0.75)
+
+
+def _agreed_share(a: np.ndarray, b: np.ndarray, there: np.ndarray) -> float:
+    "The share of the area with details where two images agree."
+    detailed, agreed = agreement(a, b, there)
+    return agreed.sum() / max(1, detailed.sum())
+
+
+def _trusted(a: np.ndarray, b: np.ndarray, there: np.ndarray) -> np.ndarray:
+    "Where both images agree, if that is enough to go by: what was pasted over one of them must not count."
+    detailed, agreed = agreement(a, b, there)
+    return agreed if agreed.sum() > 0.2 * detailed.sum() else there
+
+
+def equal_sharpness(
+    a: np.ndarray,  # H×W float32
+    b: np.ndarray,  # H×W float32, laid over a
+    there: np.ndarray,  # bool H×W: where both images are
+) -> tuple[np.ndarray, np.ndarray]:  # the softer one first
+    "Two images, the sharper one blurred until its edges are as soft as those of the other."
+    where = _trusted(a, b, there)
+
+    def edges(img):
+        return (cv2.Sobel(img, -1, 1, 0) ** 2 + cv2.Sobel(img, -1, 0, 1) ** 2)[where].mean() / (img[where].var() + 4)
+
+    soft, sharp = sorted((a, b), key=edges)
+    goal, made = 1.1 * edges(soft), sharp
+    for sigma in (0.5, 0.7, 1, 1.4, 2, 2.8, 4):
+        if edges(made) <= goal:
+            break
+        made = cv2.GaussianBlur(sharp, (0, 0), sigma)
+    return soft, made
+
+
+def _unexplained(x: np.ndarray, y: np.ndarray) -> float:
+    "The share of the variance of `y` that no cubic function of `x` explains; 4 grey levels² are noise."
+    x, y = (x - x.mean()) / (x.std() + 1e-3), y - y.mean()
+    powers = np.stack([np.ones_like(x), x, x * x, x * x * x])
+    known = powers @ y
+    left = y @ y - known @ np.linalg.solve(powers @ powers.T + 1e-3 * np.eye(4), known)
+    return float(max(0.0, left) / (y @ y + 4 * len(y)))
+
+
+def compare_pixels(
+    a: np.ndarray,  # H×W float32
+    b: np.ndarray,  # H×W float32, laid over a
+    there: np.ndarray,  # bool H×W: where both images are
+) -> tuple[float, float]:  # both 0 to 1
+    "The share of the area with details where these agree; and what the light does not explain there of the grey levels."
+    detailed, agreed = agreement(a, b, there)
+    if agreed.mean() < 0.01:
         return 0.0, 1.0
     return agreed.sum() / detailed.sum(), min(_unexplained(a[agreed], b[agreed]), _unexplained(b[agreed], a[agreed]))
 
 # %% ../../nbs/1_data/02e_verify.ipynb #d9ae47e6
-MIN_AGREED = 0.4  # share of the details that must agree; the rest may be covered, or painted over
+MIN_AGREED, EXACT = 0.4, 0.005  # share of the details that must agree; how far off an exact match is, in widths of the image
+WORTH, CLEAR = 1.5, 7.0  # evidence of a first look that is worth a closer one; and that needs none
+CLOSE_SIDE = 192  # longest side in pixels of the images for the closer look
+
+
+def first_look(
+    a: np.ndarray,  # a record of describe()
+    b: np.ndarray,  # another one
+    mirrored: bool = False,  # compare with the mirror image of b
+) -> tuple[float, float, float, np.ndarray | None]:  # evidence; similarity; share of exact matches; transform from b to a
+    "What the keypoints say, and the thumbnails, laid over one another as they say: quick, for thousands of pairs."
+    i, j = match_keypoints(a, b, mirrored)
+    transform, inliers = fit_transform(a, b, i, j)
+    if transform is None:
+        return 0.0, 0.0, 0.0, None
+    off = np.linalg.norm(cv2.transform(_places(b, j)[None], transform[:2])[0] - _places(a, i), axis=1)
+    inside = min(_inside(b, transform), _inside(a, np.linalg.inv(transform)))
+    exact = (off <= EXACT).sum()
+    matched = (exact - 0.5 * max(0, inliers.sum() - exact)) / (inside + 4)  # + 4: of few keypoints, many match by chance
+    share, unexplained = compare_pixels(*overlay(a["grey"], b["grey"], transform, fit=False))
+    return _evidence(matched, share, unexplained), 1 - unexplained, matched, transform
 
 
 def verify_pair(
     a: np.ndarray,  # a record of describe()
     b: np.ndarray,  # another one
     mirrored: bool = False,  # compare with the mirror image of b
-) -> tuple[float, float]:  # evidence, 0 or more: 4 is likely, 5.5 is sure; and similarity, 0 to 1
-    "The evidence that two images are the same: the more keypoints match, the less the pixels must."
-    i, j = match_keypoints(a, b, mirrored)
-    transform, inliers = fit_transform(a, b, i, j)
-    if transform is None:
-        return 0.0, 0.0
-    matched = inliers.sum() / max(1, min(_inside(b, transform), _inside(a, np.linalg.inv(transform))))
-    laid = overlay(a["grey"], b["grey"], transform)
-    share, unexplained = compare_pixels(*next(laid))
-    if share > MIN_AGREED / 4:  # to fit the pixels takes most of the time: only where there is something to fit
-        share, unexplained = max([(share, unexplained), *(compare_pixels(*better) for better in laid)])
-    evidence = 3.2 * min(1.0, matched) - np.log(max(unexplained, 1e-4))
-    return (float(evidence), 1 - unexplained) if share >= MIN_AGREED else (0.0, 0.0)
+    images: tuple | None = None,  # both images, grey (H×W uint8); None: the thumbnails must do
+) -> tuple[float, float]:  # evidence, 0 or more: 3 is likely, 5 is sure; and similarity, 0 to 1
+    "The evidence that two images are the same: the more keypoints match exactly, the less the pixels must."
+    evidence, similarity, matched, transform = first_look(a, b, mirrored)
+    if not WORTH <= evidence < CLEAR:
+        return (evidence, similarity) if evidence >= CLEAR else (0.0, 0.0)
+    laid = overlay(*(images or (a["grey"], b["grey"])), transform)
+    share, unexplained = compare_pixels(*equal_sharpness(*laid), laid[2])
+    return (_evidence(matched, share, unexplained), 1 - unexplained) if share >= MIN_AGREED else (0.0, 0.0)
+
+
+def close_image(
+    img: Image.Image,  # any mode and size
+) -> np.ndarray:  # H×W uint8
+    "An image as the closer look needs it: grey, 192 pixels."
+    scale = CLOSE_SIDE / max(img.size)
+    size = [max(16, round(side * scale)) for side in img.size]
+    return np.asarray(img.convert("L").resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _evidence(matched: float, share: float, unexplained: float) -> float:
+    return float(6 * matched + np.log(max(share, 1e-3) / max(unexplained, 1e-3)))
 
 
 def _inside(one: np.ndarray, transform: np.ndarray) -> int:
     "The number of an image's keypoints that lie inside the other image."
-    at = cv2.transform((one["places"][None, : one["count"], :2] + np.float32(0.5)) / 256, transform[:2])[0]
+    at = cv2.transform(_places(one, np.arange(one["count"]))[None], transform[:2])[0]
     return int(((at > 0) & (at < 1)).all(1).sum())
+

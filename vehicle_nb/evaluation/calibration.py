@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import percent
-from .metrics import Predictions, wilson
+from .metrics import Predictions
 
 # %% ../../nbs/4_evaluation/12_calibration.ipynb #8c53bf44
 def fit_temperature(
@@ -85,9 +85,10 @@ def overconfident_classes(
 ) -> list[str]:  # a sentence for each; none where chance alone may explain what was counted
     "The classes whose `almost certain` is worth less than it says."
     said = []
-    for row in table.itertuples():
-        right = round(row.certain * row.certain_accuracy) if row.certain else 0
-        if row.certain and wilson(right, row.certain)[1] < ALMOST_CERTAIN:
-            share = percent(right / row.certain, measured=True)
-            said.append(f"Where it is almost certain of {row[1]}, it is right in {right} of {row.certain} cases ({share}).")
+    for name, certain, share in table.loc[table["certain"] > 0, ["class", "certain", "certain_accuracy"]].itertuples(index=False):
+        wrong, expected = round(certain * (1 - share)), certain * (1 - ALMOST_CERTAIN)
+        fewer = sum(math.exp(k * math.log(expected) - expected - math.lgamma(k + 1)) for k in range(wrong))  # Poisson
+        if 1 - fewer < 0.025:  # so many mistakes, or more, would seldom come by chance
+            right = percent(share, measured=True)
+            said.append(f"Where it is almost certain of {name}, it is right in {certain - wrong} of {certain} cases ({right}).")
     return said

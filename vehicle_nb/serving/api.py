@@ -107,7 +107,7 @@ def api_routes(
     folder = runs or os.environ.get("VEHICLE_RUNS", "models")
     turns = asyncio.Semaphore(limits.in_flight)
 
-    async def answer(request: Request) -> JSONResponse:
+    async def respond(request: Request) -> JSONResponse:
         model = await run_in_threadpool(find_model, folder, request.query_params.get("model", ""))
         length = request.headers.get("content-length", "")
         size = min(int(length) if length.isdecimal() else 2**63, limits.upload_mb * 2**20)
@@ -124,7 +124,7 @@ def api_routes(
 
     async def predict(request: Request) -> Response:
         try:
-            return await answer(request)
+            return await respond(request)
         except Refused as error:
             return JSONResponse({"error": str(error)}, error.status, {"Retry-After": "60"} if error.status == 503 else None)
         except ClientDisconnect:

@@ -34,7 +34,7 @@ from .image_input import jpeg_thumbnail
 from .predictor import Prediction
 
 # %% ../../nbs/5_serving/15f_feedback.ipynb #fb-words
-COLUMNS = ("file", "label", "other", "answer", "probability", "correct", "model", "date", "code")
+COLUMNS = ("file", "label", "other", "prediction", "probability", "correct", "model", "date", "code")
 LABELS = "labels.csv"  # the table, beside the images
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # no 0 and O, no 1 and I: 5 bits a letter
 _NEW = ".new-"  # how an image is called until its row is in the table
@@ -121,17 +121,17 @@ class FeedbackStore:
         side: int = 1024,  # pixels, the longer side of a stored image at most
     ):
         self.folder, self.max_images, self.max_bytes, self.per_hour, self.side = Path(folder), max_images, max_bytes, per_hour, side
-        self.times = defaultdict(list)  # visitor → when this process stored their corrections, in seconds; never on the disk
+        self.times = defaultdict(list)  # user → when this process stored their corrections, in seconds; never on the disk
 
     def save(
         self,
         image,  # whatever `load_image` takes
-        answer: Prediction,  # what the model said
+        prediction: Prediction,  # what the model said
         right: bool,  # does the visitor agree?
         label: str | None,  # the true class, as the visitor says; None: something else
         other: str,  # what it is in the visitor's own words
         model: str,  # name of the run
-        visitor: str,  # whatever tells visitors apart
+        user: str,  # whatever tells visitors apart
         *,
         consent: bool,  # has the visitor agreed that image and answer are stored?
     ) -> str:  # the code that deletes it
@@ -139,18 +139,18 @@ class FeedbackStore:
         if consent is not True:
             raise VehicleError("nothing is stored without consent")
         jpeg, code, name = jpeg_thumbnail(image, self.side), new_code(), f"{secrets.token_hex(8)}.jpg"
-        label = answer.label if right else label
-        if label not in dict(answer.top) or plain_text(label, 255) != label:
+        label = prediction.label if right else label
+        if label not in dict(prediction.top) or plain_text(label, 255) != label:
             label, other = "", other or label or ""
-        cells = (name, label, plain_text(other), plain_text(answer.label or "", 255), f"{answer.top[0][1]:.4f}",
+        cells = (name, label, plain_text(other), plain_text(prediction.label or "", 255), f"{prediction.probability:.4f}",
                  "yes" if right else "no", plain_text(model), date.today().isoformat(), hash_code(code))  # fmt: skip
         with _disk_errors(), edit_feedback(self.folder) as rows:
-            refused = self._refuse(visitor, len(rows), len(jpeg))
+            refused = self._refuse(user, len(rows), len(jpeg))
             if not refused:
                 with atomic_write(self.folder / f"{_NEW}{name}") as file:
                     file.write(jpeg)
                 rows.append(dict(zip(COLUMNS, cells, strict=True)))
-                self.times[visitor].append(time.monotonic())
+                self.times[user].append(time.monotonic())
         if refused:
             raise VehicleError(refused)
         return code
@@ -170,14 +170,14 @@ class FeedbackStore:
                 known -= len(rows)
         return known > 0
 
-    def _refuse(self, visitor: str, images: int, size: int) -> str:
+    def _refuse(self, user: str, images: int, size: int) -> str:
         "Why one more image of so many bytes is not taken; empty if it is."
         hour_ago = time.monotonic() - 3600
         for who in list(self.times):
             self.times[who] = [then for then in self.times[who] if then > hour_ago]
             if not self.times[who]:
                 del self.times[who]
-        if len(self.times[visitor]) >= self.per_hour:
+        if len(self.times[user]) >= self.per_hour:
             return f"at most {self.per_hour} corrections are taken in an hour"
         full = images >= self.max_images or size + sum(path.stat().st_size for path in self.folder.glob("*.jpg")) > self.max_bytes
         return "no more corrections are taken at the moment" if full else ""

@@ -6,7 +6,7 @@ const $ = (selector) => document.querySelector(selector);
 
 // --- words: the language files of the Streamlit page; the English sentence is the key ---
 
-const ENGLISH = { name: "English", decimal: ".", percent_sign: "%", texts: {}, classes: {} };
+const ENGLISH = { decimal: ".", percent_sign: "%", texts: {}, classes: {} };
 let words = ENGLISH;
 
 const say = (text, values = {}) => (words.texts[text] ?? text).replace(/{(\w+)}/g, (_, name) => values[name]);
@@ -52,9 +52,10 @@ function tell(sentence, look = "") { // again in each language
 
 async function speak(code, about) {
   const language = code in about.languages ? code : "en";
-  words = { ...ENGLISH, ...(language === "en" ? {} : await (await fetch(`languages/${language}.json`)).json()) };
+  const file = language === "en" ? {} : await (await fetch(`languages/${language}.json`)).json();
+  words = { ...ENGLISH, ...file, ...about.languages[language] };
   document.documentElement.lang = language;
-  document.title = $("h1").textContent = about.vehicles ? say("Which vehicle is this?") : say("What is this?");
+  document.title = $("h1").textContent = words.title;
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
   $("#language").setAttribute("aria-label", say("Language"));
   $("#language").value = language;
@@ -182,10 +183,9 @@ function large({ name, damaged, url, found, file }) {
 }
 
 function sign({ known, top: [{ label, probability: p }] }) {
-  const unknown = model.about.vehicles ? say("I don’t recognise this vehicle") : say("I don’t recognise this");
   const lines = known
     ? { head: [opening(p)], label: [className(label)], below: [make("b", {}, percent(p)), confidence(p)] }
-    : { head: [say("Unknown")], label: [unknown], below: [reason()] };
+    : { head: [say("Unknown")], label: [words.unknown], below: [reason()] };
   const inside = Object.entries(lines).map(([name, parts]) => make("div", { class: name }, ...parts));
   return make("div", { class: `sign ${known ? "known" : "unknown"}` }, ...inside);
 }
@@ -216,7 +216,8 @@ function gallery() {
   return make("div", { class: "gallery" }, ...cards);
 }
 
-const mapText = () => say("Bright places spoke for the best guess (class activation map).");
+// A class activation map is Grad-CAM's map, up to a factor, where a network ends in a mean over all places and a linear layer.
+const mapText = () => say("Warm colours mark what counted in favour of the answer (Grad-CAM).");
 
 // The image in grey with warm colours where the class activation map is high.
 function heat(file, { maps, top, box: [left, top_, width, height], size }) {
@@ -245,7 +246,7 @@ function heat(file, { maps, top, box: [left, top_, width, height], size }) {
 
 async function main() {
   const about = await describe();
-  $("#language").append(...Object.entries(about.languages).map(([code, name]) => make("option", { value: code }, name)));
+  $("#language").append(...Object.entries(about.languages).map(([code, { name }]) => make("option", { value: code }, name)));
   $("#language").addEventListener("change", (event) => speak(event.target.value, about));
   $("#files").disabled = true;
   examples(about);

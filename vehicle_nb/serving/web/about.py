@@ -84,15 +84,20 @@ def measure(predictor: Predictor, say: Language):
     if job.process is not None:
         st.error(say("The measurement has failed.") + (f" {escape_markdown(job.last_line())}" if at_home() else ""))
     st.write(say("This model has not been measured yet."))
-    try:
-        there = Path(bundle_data_dir(predictor.path), "test").is_dir()
-    except VehicleError:
-        there = False
-    if not there:
+    if not has_test_images(ui.bundle_key(predictor.path)):
         st.caption(say("The test pictures are not on this server."))
     elif st.button(say("Measure it now"), icon=":material/speed:", type="primary"):
         job.start()
         st.rerun()
+
+
+@st.cache_data(show_spinner=False, max_entries=16, ttl=60)
+def has_test_images(key: tuple) -> bool:
+    "Does the processed set lie on this server on which a bundle was trained?"
+    try:
+        return Path(bundle_data_dir(key[0]), "test").is_dir()
+    except VehicleError:
+        return False
 
 
 @st.fragment(run_every=1.0)

@@ -85,9 +85,7 @@ def address_field(session: Session, run: Run, say: Language):
 
     pasted = page_script(say, run.name)
     st.text_input(say("Web address of a picture"), key="address", placeholder=say("… or its address: https://"), on_change=typed,
-                  label_visibility="collapsed", icon=":material/link:")  # fmt: skip
-    if pasted.lost:
-        st.info(say("The page was loaded again: pictures are not kept for that long."), icon=":material/info:")
+                  label_visibility="collapsed")  # fmt: skip
     if url := pasted.address or state.pop("wanted", ""):
         with st.spinner(say("Fetching the picture from {server} …", server=escape_markdown(urlsplit(url).hostname or url))):
             session.fetch_url(url)
@@ -178,7 +176,7 @@ def explain(model: BatchingPredictor, entry: HistoryEntry, say: Language):
         st.write(say("The most similar:") if prediction.known else say("Most like these, and not like enough:"))
         grid = st.grid(4, min_column_width=60, gap="xsmall", key="nearest")
         for name, path, _ in found:
-            grid.image(path.read_bytes(), caption=escape_markdown(say.class_name(name)), width="stretch")
+            grid.image(path.read_bytes(), caption=escape_markdown(say.class_name(name)), width="stretch", alt="")  # the caption says it
     elif not prediction.known:
         names = ", ".join(say.class_name(name) for name, _ in prediction.top[:3])
         st.write(say("Most like these, and not like enough:"), escape_markdown(names))
@@ -260,7 +258,7 @@ def gallery(session: Session, model: BatchingPredictor, run: Run, words: PageWor
     bar, text = st.empty(), say("Looking at {n} pictures …", n=len(session.pending(model)))
     predictions, thumbnails = session.predict_all(model, lambda share: bar.progress(share, text))
     bar.empty()
-    st.html(f'<h2 class="part" role="status">{say("{n} pictures", n=len(predictions))}</h2>')
+    st.html(f'<div role="status"><h2 class="part">{say("{n} pictures", n=len(predictions))}</h2></div>')
     groups = ui.count_groups(predictions, say)
     if state.get("only") not in groups:  # of pictures that were there before
         state.only = None

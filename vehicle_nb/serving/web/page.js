@@ -13,6 +13,7 @@ export default function ({ data, setTriggerValue }) {
     if (e.getAttribute("aria-label") !== text) e.setAttribute("aria-label", text);
   });
   const label = () => { // what is accepted is only an offer of the file dialog: every file is judged by its bytes
+    document.querySelectorAll("[role=presentation][aria-label]").forEach((e) => e.setAttribute("role", "group")); // it has a name
     name("[data-testid=stFileUploaderDropzone] button", touch ? data.texts.photo : data.texts.choose);
     name("[data-testid=stCameraInputButton]", data.texts.shoot);
     const input = field();

@@ -83,7 +83,10 @@ def page_script(say: Language, run: str | None = None):
     component = st.components.v2.component("page", js=asset("page.js"), isolate_styles=False)
     query = {"lang": say.code} | ({"model": run} if run else {})
     data = {"query": query, "images": len(state.images), "texts": ui.widget_texts(say, LIMITS.upload_mb)}
-    return component(key="page", data=data, height=0, on_address_change=lambda: None, on_lost_change=lambda: None)
+    told = component(key="page", data=data, height=0, on_address_change=lambda: None, on_lost_change=lambda: None)
+    if told.lost:
+        st.info(say("The page was loaded again: pictures are not kept for that long."), icon=":material/info:")
+    return told
 
 
 def picture_grid(key: str, cells: Iterable[tuple], columns: int, width: int) -> int | None:
