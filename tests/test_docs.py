@@ -1,5 +1,6 @@
 """The notebooks as pages: what a reader of the docs site or of README.md sees is whole, linked and described."""
 
+import base64
 import contextlib
 import importlib.util
 import io
@@ -574,6 +575,19 @@ def test_tidying_twice_changes_nothing(tidied, tmp_path):
     load_tool("docs_site").main(tmp_path / "_proc")
     for path in copy.iterdir():
         assert path.read_bytes() == (tidied / "parts" / path.name).read_bytes()
+
+
+def test_plots_are_told_from_pictures():
+    "The dark theme turns plots over; a sheet of pictures would look like a negative."
+    from PIL import Image, ImageDraw
+
+    def png(share: float) -> str:
+        image = Image.new("RGB", (100, 100), "white")
+        ImageDraw.Draw(image).rectangle((0, 0, 99, round(100 * share) - 1), fill="#0072b2")
+        image.save(file := io.BytesIO(), "PNG")
+        return base64.b64encode(file.getvalue()).decode()
+
+    assert [load_tool("docs_site").is_plot(png(share)) for share in (0.1, 0.25, 0.4, 0.8)] == [True, True, False, False]
 
 
 def test_links_are_mended():
