@@ -272,7 +272,10 @@ def first_look(
     exact = (off <= EXACT).sum()
     matched = (exact - 0.5 * max(0, inliers.sum() - exact)) / (inside + 4)  # + 4: of few keypoints, many match by chance
     share, unexplained = compare_pixels(*overlay(a["grey"], b["grey"], transform, fit=False))
-    return _evidence(matched, share, unexplained), 1 - unexplained, matched, transform
+    evidence = _evidence(matched, share, unexplained)
+    if share < MIN_AGREED:  # a frame around both, for one: never clear
+        evidence = min(evidence, CLEAR - 0.01)
+    return evidence, 1 - unexplained, matched, transform
 
 
 def verify_pair(
