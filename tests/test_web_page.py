@@ -258,7 +258,7 @@ def test_the_numbers_of_a_decision_are_those_of_python(visit):
         np.testing.assert_allclose([found["score"], *found["probs"]], [*score, *probs], rtol=1e-5)
     about |= {"ood_score": "p_known", "known_weights": [3.0, 2.0, -1.0], "ood_threshold": 0.9}
     found = tab.evaluate(run, [logits, about])
-    score = 1 / (1 + np.exp(-(3 * 0.5 + 2 * np.log(probs.max()) - 1)))
+    score = 1 / (1 + np.exp(-(3 * 0.5 + 2 * np.log(float(probs.max())) - 1)))
     np.testing.assert_allclose([found["score"], *found["probs"]], [score, *(probs * score)], rtol=1e-5)
     assert not found["known"] and [row["label"] for row in found["top"]] == ["b", "a", "c"]
     code = (STATIC / "app.js").read_text(encoding="utf-8")
