@@ -16,10 +16,12 @@ def for_pypi(text: str) -> str:
     "README with whole addresses: on PyPI there is no file beside it to lead to."
 
     def whole(link: re.Match) -> str:
+        if link[2].startswith("#"):
+            return f"{link[1]}{cfg['git_url']}{link[2]}"
         kind = "raw" if link[2].endswith((".webp", ".svg", ".png")) else "blob"
         return f"{link[1]}{cfg['git_url']}/{kind}/{cfg['branch']}/{link[2]}"
 
-    return re.sub(r"""(\]\(|\b(?:src|href)=")(?![a-z]+:|#)([^)"\s]+)""", whole, text)
+    return re.sub(r"""(\]\(|\b(?:src|href)=")(?![a-z]+:)([^)"\s]+)""", whole, text)
 
 
 def extra(*parts: str) -> list[str]:

@@ -37,6 +37,8 @@ ALLOWED = {  # what is asked of one kind of device, and why
     ("data/dataset.py", "'mps'"): "an Apple GPU shares the CPU's memory: nothing to pin, nothing to move",
     ("evaluation/calibration.py", "torch.double"): "a number on the CPU",
     ("evaluation/ood.py", DOUBLE): "ranks of scores that come from NumPy",
+    ("evaluation/ood.py", "torch.double"): "three weights, fitted on the CPU",
+    ("evaluation/ood.py", "torch.float64"): "scores that come from NumPy, for a plot",
 }
 
 

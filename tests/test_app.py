@@ -379,7 +379,7 @@ def test_a_correction_is_sent_with_consent_alone(store, right, answer, sent):
     at.checkbox[0].check()
     at = press(run(at), "Send")
     (row,) = read_feedback(store)
-    assert (row["label"], row["other"], row["correct"], row["answer"], row["model"]) == (*sent, "bus", "tiny")
+    assert (row["label"], row["other"], row["correct"], row["prediction"], row["model"]) == (*sent, "bus", "tiny")
     at.text_input(key="delete_code").set_value(at.code[0].value.lower())
     at = press(run(at), "Delete")
     assert "Deleted." in [s.value for s in at.success] and not read_feedback(store)
