@@ -46,7 +46,8 @@ def save(tab, name: str, width: int):
 
 def open_tab(browser, url: str, width: int, height: int, **options):
     options.setdefault("locale", "en-US")
-    tab = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=1.5, reduced_motion="reduce", **options).new_page()
+    options |= {"viewport": {"width": width, "height": height}, "device_scale_factor": 1.5, "reduced_motion": "reduce"}
+    tab = browser.new_context(**options).new_page()
     tab.set_default_timeout(180_000)
     tab.goto(url)
     tab.wait_for_selector(".st-key-examples_cell11 img", timeout=90_000)
