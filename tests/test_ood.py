@@ -11,7 +11,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.evaluation.explain import grad_cam, last_feature_map, predict_probs
 from vehicle_nb.evaluation.ood import (
-    OODDetector, auroc, build_feature_bank, choose_threshold, fit_known_weights, fit_ood, knn_score, leave_class_out, ood_score,
+    MAX_SHARE, OODDetector, auroc, build_feature_bank, choose_threshold, fit_known_weights, fit_ood, knn_score, leave_class_out, ood_score,
     run_batches, sample_rows, score_images, score_ood,
 )  # fmt: skip
 from vehicle_nb.features import split_head
@@ -162,16 +162,18 @@ def test_each_class_is_left_out_of_bank_and_softmax():
 
 
 def test_the_known_weights_are_those_of_logistic_regression():
-    "Scikit-learn finds the same probabilities; a score that points the wrong way gets no weight."
+    "Scikit-learn finds the same probabilities; log p gets a small share at most, and none where it points the wrong way."
     linear_model = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
-    known, unknown = rng.normal([0.7, -0.2], [0.1, 0.2], (400, 2)), rng.normal([0.5, -0.5], [0.1, 0.3], (300, 2))
+    known, unknown = rng.normal([0.7, -0.2], [0.1, 0.2], (400, 2)), rng.normal([0.5, -0.21], [0.1, 0.2], (300, 2))
     *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown))
     x, y = np.concatenate([known, unknown]), np.repeat([1, 0], [400, 300])
     share = np.where(y == 1, 0.95 / 400, 0.05 / 300)
     expected = linear_model.LogisticRegression(C=500, tol=1e-9).fit(z := (x - known.mean(0)) / known.std(0), y, share)
     found = 1 / (1 + np.exp(-(x @ weights + bias)))
     assert np.abs(found - expected.predict_proba(z)[:, 1]).max() < 1e-3
+    *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown - [0, 1]))
+    assert weights[1] * known[:, 1].std() == pytest.approx(MAX_SHARE * weights[0] * known[:, 0].std(), rel=0.05)
     *weights, bias = fit_known_weights(torch.from_numpy(known), torch.from_numpy(unknown * [1, 0]))  # here log p says the contrary
     assert 0 <= weights[1] < 0.02 * weights[0]
 
