@@ -130,9 +130,11 @@ def test_a_runtime_that_we_do_not_know_is_not_used(tmp_path, monkeypatch):
 
 
 @needs_onnx
-@pytest.mark.parametrize("arch", ["mobilenet_v3_small"])
+@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "timm/mobilenetv4_conv_small"])
 def test_any_network_gives_its_answers_as_onnx(arch, tmp_path):
     "`page_model` compares them, and raises where they differ."
+    if arch.startswith("timm/"):
+        pytest.importorskip("timm")
     torch.manual_seed(0)
     config = {"arch": arch, "classes": CLASSES, "image_size": 64, "input_size": 64}
     save_bundle(tmp_path, create_model(arch, len(CLASSES)), config)
