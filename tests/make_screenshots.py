@@ -16,10 +16,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+from browser import FLAGS, find_browser
 from conftest import ROOT
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from test_app import APP, FLAGS, find_browser, stop
+from test_app import APP, stop
 
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import FLAGS, find_browser
 from conftest import ROOT, read_settings
 from frame import PAGE as FRAME_PAGE, framed
 from hostile import byte_files, encode, giant_jpeg, oriented
@@ -808,17 +809,7 @@ def test_the_dockerfile_is_what_a_linter_wants():
 # --- a real browser ------------------------------------------------------------------------------------------------------
 
 
-def find_browser() -> str | None:
-    return next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-
-
 FILE_LIMIT = 2**20  # bytes
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

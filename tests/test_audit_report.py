@@ -1,10 +1,9 @@
 """The audit's page with 20,000 images: it stays small, opens at once, and a reviewer answers with the keyboard."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
+from browser import FLAGS, find_browser
 from PIL import Image
 
 from vehicle_nb.data import audit_report
@@ -66,13 +65,10 @@ def test_what_is_decided_makes_room_for_the_next(tmp_path, monkeypatch):
     assert len(shown) == 600 and shown[-1] == issues["path"].iloc[559]
 
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
 @pytest.fixture(scope="module")
 def tab(large):
     sync_api = pytest.importorskip("playwright.sync_api")
-    browser = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    browser = find_browser()
     if not browser:
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as play:

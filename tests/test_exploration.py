@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from browser import FLAGS, find_browser
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from hostile import random_image
@@ -682,15 +683,10 @@ def test_a_folder_without_any_image(tmp_path):
     assert "There is no image to plot" in page.read_text(encoding="utf-8")
 
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
 def test_a_person_decides_in_a_browser(tmp_path):
     "Click through the page; what it saves is what preprocessing reads."
-    import shutil
-
     sync_api = pytest.importorskip("playwright.sync_api")
-    browser = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    browser = find_browser()
     if not browser:
         pytest.skip("no Chromium on this machine")
     root = fill(tmp_path / "raw", 8)

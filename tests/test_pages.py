@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from browser import find_browser
 from jinja2 import DictLoader, UndefinedError
 from PIL import Image
 from tiny import COLOURS, coloured
@@ -142,7 +143,7 @@ def test_an_image_stands_in_a_page_with_its_colours_and_its_shape():
 
 def test_pages_fit_a_phone_and_run_without_an_error(report, audit_page, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
-    browser = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    browser = find_browser()
     if not browser:
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as play:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.augment import normalize_batch
-from ..features import num_features, split_head
+from ..features import split_head
 from ..models.bundle import read_examples
 from .i18n import ENGLISH, Language
 from .predictor import Predictor
@@ -31,11 +31,9 @@ def image_features(
     predictor: Predictor,  # the model in memory
     images: np.ndarray,  # uint8 N × image_size × image_size × 3, of `Predictor.prepare`
 ) -> Tensor:  # float32 N × D, rows of length 1
-    "The features from which the kNN score is computed; logits where a network has no single last layer."
-    model = predictor.model
-    backbone = split_head(model)[0] if num_features(model) else model
+    "The features from which the kNN score is computed."
     pixels = normalize_batch(torch.from_numpy(images).to(predictor.device), predictor.input_size)
-    return F.normalize(backbone(pixels).float(), dim=1).cpu()
+    return F.normalize(split_head(predictor.model)[0](pixels).float(), dim=1).cpu()
 
 
 def example_features(
