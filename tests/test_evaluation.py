@@ -362,9 +362,10 @@ def test_heat_for_networks_of_all_kinds_leaves_them_as_they_were(arch):
 def test_the_tokens_of_a_transformer_are_a_map():
     model = create_model("vit_b_32", 3).eval()
     torch.nn.init.normal_(model[1].heads.head.weight)  # it starts at zero: no place would count
+    model[1].heads.head.weight.data[1] = -model[1].heads.head.weight[0]  # what speaks against class 0 speaks for class 1
     assert examination.last_feature_map(model, torch.zeros(1, 3, 224, 224)) is model[1].encoder.layers[-1].ln_1
-    heat = examination.grad_cam(model, torch.rand(1, 3, 224, 224), [0])
-    assert heat.shape == (1, 224, 224) and heat.max() == pytest.approx(1)
+    heat = examination.grad_cam(model, torch.rand(1, 3, 224, 224).repeat(2, 1, 1, 1), [0, 1])
+    assert heat.shape == (2, 224, 224) and heat.max() == pytest.approx(1)
 
 
 def test_a_network_without_places_has_no_map():

@@ -152,7 +152,7 @@ def translate_dist_errors(
     try:
         yield
     except RuntimeError as error:
-        signs = ("gloo", "NCCL", "Connection", "Timed out", "timed out", "Broken pipe")
+        signs = ("gloo", "NCCL", "Connection", "Timed out", "timed out", "Broken pipe", "pair closure")
         if acc.num_processes == 1 or not (isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)):
             raise
         raise Interrupted(

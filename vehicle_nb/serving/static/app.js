@@ -108,12 +108,12 @@ function sources() {
 }
 
 function camera() {
-  const open = $("#camera"), finder = $("#viewfinder"), video = $("video");
+  const open = $("#camera"), finder = $("#viewfinder"), video = $("video"), shoot = $("#shoot");
   open.hidden = !navigator.mediaDevices?.getUserMedia; // browsers give it to https and localhost alone
   const stop = () => {
     for (const track of video.srcObject?.getTracks() ?? []) track.stop();
     video.srcObject = null;
-    [open.hidden, finder.hidden] = [false, true];
+    [open.hidden, finder.hidden, shoot.disabled] = [false, true, true];
     open.focus();
   };
   open.addEventListener("click", async () => {
@@ -124,10 +124,12 @@ function camera() {
       return;
     }
     [open.hidden, finder.hidden] = [true, false];
-    await video.play();
-    $("#shoot").focus();
   });
-  $("#shoot").addEventListener("click", async () => {
+  video.addEventListener("loadeddata", () => { // before its first frame, the camera has no photo to give
+    shoot.disabled = false;
+    shoot.focus();
+  });
+  shoot.addEventListener("click", async () => {
     const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
     canvas.getContext("2d").drawImage(video, 0, 0);
     const photo = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.92 });
