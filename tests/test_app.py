@@ -6,6 +6,7 @@ The browser tests skip themselves, and say so, where no Chromium is installed.
 import ast
 import base64
 import csv
+import gc
 import importlib.util
 import io
 import json
@@ -46,7 +47,7 @@ from vehicle_nb.evaluation.evaluate import evaluate
 from vehicle_nb.files import write_json
 from vehicle_nb.models.bundle import write_examples
 from vehicle_nb.serving import i18n, image_input, jobs, server as serving_server, ui
-from vehicle_nb.serving.batching import LIMITS
+from vehicle_nb.serving.batching import LIMITS, shared_model
 from vehicle_nb.serving.feedback import read_feedback
 from vehicle_nb.serving.image_input import load_image
 from vehicle_nb.serving.predictor import UNKNOWN_TEXT, Predictor, confidence_words
@@ -144,6 +145,13 @@ def cards(at: AppTest) -> list[str]:
 
 
 # --- one answer ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_collector_does_not_look_at_the_model(tiny):
+    "Streamlit collects garbage after each click; over a model's objects that took half of the time of an answer."
+    run()
+    model = shared_model(tiny)
+    assert gc.is_tracked(model) and not any(thing is model for thing in gc.get_objects())
 
 
 def test_one_picture_is_answered_without_a_further_click(tiny):

@@ -14,7 +14,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.demo.make import draw_vehicle
 from vehicle_nb.models.bundle import read_examples
 from vehicle_nb.serving import image_input, ui
-from vehicle_nb.serving.batching import LIMITS, BatchingPredictor, shared_model
+from vehicle_nb.serving.batching import LIMITS, BatchingPredictor, freeze_gc, shared_model
 from vehicle_nb.serving.i18n import Language
 from vehicle_nb.serving.jobs import EvaluationJob, TrainingJob
 from vehicle_nb.serving.predictor import Predictor
@@ -28,7 +28,9 @@ state = st.session_state
 def load_model(key: tuple) -> BatchingPredictor | VehicleError:
     "One model in memory for all visitors, or why it cannot be used; `key` changes when the files do."
     try:
-        return shared_model(key[0])
+        model = shared_model(key[0])
+        freeze_gc()  # Streamlit collects garbage after each click: the model's objects would cost half of the time of an answer
+        return model
     except VehicleError as error:
         print(f"vehicle_app: {error}", file=sys.stderr)  # for the operator of the server; visitors read no paths
         return error
