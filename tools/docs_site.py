@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from PIL import Image
+from slides import main as make_slides  # beside this file
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\](?:\([^()\s]*\))?)*)\]\(([^()\s]+)\)")
@@ -195,6 +196,7 @@ def main(folder: Path):
     text = page.read_text(encoding="utf-8")
     if "<!-- names -->" in text:
         page.write_text(text.replace("<!-- names -->", reference(ROOT / "vehicle_nb", headings)), encoding="utf-8")
+    make_slides(folder / "teach" / "slides")
 
 
 if __name__ == "__main__":
