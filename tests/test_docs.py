@@ -14,6 +14,7 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -231,6 +232,67 @@ def load_tool(name: str):
 def test_chapters_are_drawn():
     "The drawing at the top of README.md shows the chapters and lessons that nbs/ holds."
     assert (NBS / "images" / "chapters.svg").read_text(encoding="utf-8") == load_tool("chapters").draw(), "run: python tools/chapters.py"
+
+
+def test_diagrams_are_drawn():
+    for name, draw in load_tool("diagrams").DIAGRAMS.items():
+        drawn = (NBS / "images" / f"{name}.svg").read_text(encoding="utf-8")
+        assert drawn == draw(), f"{name}.svg: run: python tools/diagrams.py"
+
+
+def measured(node, scale: float) -> tuple[float, float, float, float]:
+    "Left, top, right and bottom of a line of SVG text, set in DejaVu Sans: few fonts are wider."
+    from matplotlib import font_manager
+    from PIL import ImageFont
+
+    told = {**node.attrib, "words": "".join(node.itertext())}
+    assert float(told["font-size"]) * scale >= 14, f"{told['words']}: too small to read 700 pixels wide"
+    bold = "font-weight" in told
+    font = ImageFont.truetype(font_manager.findfont(f"DejaVu Sans:{'bold' if bold else 'normal'}"), 100)
+    size, x, y = float(told["font-size"]), float(told["x"]), float(told["y"])
+    width = font.getlength(told["words"]) * size / 100
+    left = x - width * {"start": 0, "middle": 0.5, "end": 1}[told.get("text-anchor", "start")]
+    return left, y - 0.75 * size, left + width, y + 0.2 * size
+
+
+@pytest.mark.parametrize("name", ["chapters", *load_tool("diagrams").DIAGRAMS])
+def test_diagrams_can_be_read(name):
+    "Words are large enough, stay in their box and in the drawing, do not lie on each other, and stand out from their ground."
+    root = ElementTree.fromstring((NBS / "images" / f"{name}.svg").read_text(encoding="utf-8"))
+    tag, width = "{http://www.w3.org/2000/svg}", float(root.get("viewBox").split()[2])
+    assert len(root.find(f"{tag}title").text) > 10 and len(root.find(f"{tag}desc").text) > 60
+    nodes = [node for child in root if not child.get("transform") for node in child.iter()]  # in one system of coordinates
+    rects = []
+    for node in nodes:
+        if node.tag == f"{tag}rect":
+            x, y, w, h = (float(node.get(key, 0)) for key in ("x", "y", "width", "height"))
+            rects.append((w * h, (x, y, x + w, y + h), node.get("fill")))
+    seen = []
+    for node in nodes:
+        if node.tag != f"{tag}text":
+            continue
+        place, words = measured(node, 700 / width if name != "chapters" else 1), "".join(node.itertext())
+        middle = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
+        around = [(area, r, fill) for area, r, fill in rects if r[0] < middle[0] < r[2] and r[1] < middle[1] < r[3]]
+        _, (x0, y0, x1, y1), fill = min(around)
+        assert x0 + 2 <= place[0] and place[2] <= x1 - 2 and y0 <= place[1] and place[3] <= y1, f"{words!r} leaves its box"
+        for other, at in seen:
+            apart = place[2] <= at[0] or at[2] <= place[0] or place[3] <= at[1] or at[3] <= place[1]
+            assert apart, f"{words!r} lies on {other!r}"
+        seen.append((words, place))
+        if name != "chapters":  # its bars are paths
+            ink, ground = (colour if len(colour) == 7 else "#" + "".join(c * 2 for c in colour[1:]) for colour in (node.get("fill"), fill))
+            assert contrast(ink, ground) >= 4.5, f"{words!r}: {ink} on {ground}"
+
+
+def test_a_diagram_that_cannot_be_read_is_found():
+    "The measure itself: a long line leaves a narrow box, and what is drawn for it is as wide as a browser draws it."
+    tool = load_tool("diagrams")
+    line = ElementTree.fromstring(tool.text(350, 50, "convolution 3 × 3", 15))
+    left, _, right, _ = measured(line, 1)
+    assert 120 < right - left < 150 and round((left + right) / 2) == 350
+    with pytest.raises(AssertionError, match="too small"):
+        measured(ElementTree.fromstring(tool.text(350, 50, "fine print", 12)), 1)
 
 
 # --- Colab ------------------------------------------------------------------------------------------------------------

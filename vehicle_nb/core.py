@@ -176,7 +176,7 @@ def set_plot_style():
 
     plt.rcParams.update(
         {
-            "figure.dpi": 100,
+            "figure.dpi": 150,
             "figure.constrained_layout.use": True,
             "axes.prop_cycle": plt.cycler(color=PALETTE),
             "axes.spines.top": False,
@@ -186,7 +186,7 @@ def set_plot_style():
             "axes.grid": True,
             "grid.alpha": 0.25,
             "image.interpolation": "nearest",
-            "font.size": 10,
+            "font.size": 10,  # the labels of axes, ticks and legends follow it
         }
     )
 
@@ -263,19 +263,23 @@ def show_images(
 ):
     "Draw images in a grid; returns the array of axes."
     import matplotlib.pyplot as plt
+    import numpy as np
 
     use_fonts_for(titles or ())
     images = list(images)
     cols = max(1, min(cols, len(images)))
     rows = max(1, -(-len(images) // cols))
-    height = rows * (size + (0.28 if titles is not None else 0)) + (0.4 if title else 0)
-    fig, axes = plt.subplots(rows, cols, figsize=(cols * size, height), squeeze=False)
+    height = rows * (size + (0.3 if titles is not None else 0)) + (0.4 if title else 0)
+    # No more dots than the images have pixels: beyond, the PNG grows and shows nothing more.
+    pixels = max((max(np.shape(image)[:2]) for image in images), default=0)
+    dpi = min(plt.rcParams["figure.dpi"], max(100, pixels / size))
+    fig, axes = plt.subplots(rows, cols, figsize=(cols * size, height), squeeze=False, dpi=dpi)
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
             ax.imshow(images[i])
             if titles is not None:
-                ax.set_title(str(titles[i]), fontsize=9, fontweight="normal")
+                ax.set_title(str(titles[i]), fontsize=10, fontweight="normal")
     if title:
         fig.suptitle(title, fontweight="bold")
     return axes
