@@ -72,7 +72,7 @@ def test_source_has_its_form(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     title, intro = (cell.source for cell in notebook.cells[:2])
-    assert re.fullmatch(rf"# {path.stem[:2]} [^\n]+: exercises\n\n> [^\n]{{1,110}}", title.strip()), title
+    assert re.fullmatch(rf"# {path.stem[:2]} [^\n]+: exercises\n\n> [^\n]{{1,100}}", title.strip()), title
     assert re.search(rf"\]\(\.\./(\d_\w+/)?{path.stem}\.ipynb\)", intro) and re.search(r"\*\*Time\*\* \d+ minutes", intro), intro
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in code), "a source is saved without outputs"
@@ -234,16 +234,16 @@ SOURCE = {
 }
 
 
-def small_source(path: Path, **changed: str):
-    "Write a source with one exercise."
+def small_source(path: Path, sources: dict[str, str], points: int = 2):
+    "Write a source of these code cells: a name with a dash is a check, and `setup` has no mark."
     texts = {"title": "# 99 Small: exercises\n\n> One exercise", "back": "Back to the lesson"}
     cells = [nbformat.v4.new_markdown_cell(text, id=name) for name, text in texts.items()]
-    for name, source in (SOURCE | changed).items():
+    for name, source in sources.items():
         cell = nbformat.v4.new_code_cell(source, id=name)
         if name != "setup":
             check = "-" in name
             told = {"grade": check, "locked": check, "solution": not check, "grade_id": name, "schema_version": 3, "task": False}
-            cell.metadata["nbgrader"] = told | ({"points": 1} if check else {})
+            cell.metadata["nbgrader"] = told | ({"points": points} if check else {})
         cells.append(cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -255,7 +255,7 @@ def test_faults_are_found(tmp_path):
     answers = {"double": {"right": ["double = lambda x: x + x"], "wrong": ["double = lambda x: 4", "double = lambda x: x * x"]}}
 
     def look(answers=answers, **changed):
-        small_source(path := tmp_path / "99_small" / "99_small.ipynb", **changed)
+        small_source(path := tmp_path / "99_small" / "99_small.ipynb", SOURCE | changed)
         source = nbformat.read(path, as_version=4)
         student = nbformat.v4.new_notebook(cells=tool.student_cells(source))
         return [fault.split("\n")[0] for fault in faults(source, student, answers, {})]
@@ -278,7 +278,7 @@ def test_faults_are_found(tmp_path):
 def test_tool_writes_once_and_never_over_an_attempt(tmp_path, capsys):
     "Two runs give the same bytes, an old stub is renewed, and a notebook that somebody has worked in stays."
     shutil.copy(ROOT / "settings.ini", tmp_path)
-    small_source(source := tmp_path / "nbs/teach/source/99_small/99_small.ipynb")
+    small_source(source := tmp_path / "nbs/teach/source/99_small/99_small.ipynb", SOURCE)
     student, solution = (tmp_path / "nbs" / kind / "99_small.ipynb" for kind in ("exercises", "solutions"))
     assert tool.main(["--check"], tmp_path) == 1 and not student.exists()
     assert tool.main([], tmp_path) == 0 == tool.main(["--check"], tmp_path)
@@ -287,7 +287,7 @@ def test_tool_writes_once_and_never_over_an_attempt(tmp_path, capsys):
     assert b'"2\\n"' in before[1] and b"double(50)" in before[1] and b"nbgrader" not in before[1] and b"Small: solutions" in before[1]
     assert tool.main([], tmp_path) == 0 and before == [path.read_bytes() for path in (student, solution)]
 
-    small_source(source, setup="two = 1 + 1")
+    small_source(source, SOURCE | {"setup": "two = 1 + 1"})
     assert tool.main([], tmp_path) == 0 and b"1 + 1" in student.read_bytes(), "nobody has worked in it: it is renewed"
 
     attempt = json.loads(student.read_text(encoding="utf-8"))
