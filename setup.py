@@ -54,7 +54,8 @@ setup(
         "docs": extra("course", "app"),  # the site is made by running the lessons' imports
         "onnx": extra("onnx"),
         "timm": extra("timm"),
-        "dev": extra("dev", "course", "app", "onnx", "timm"),
+        "teach": extra("teach", "course"),
+        "dev": extra("dev", "course", "app", "onnx", "timm", "teach"),
         "peers": extra("peers", "timm"),
     },
     entry_points={

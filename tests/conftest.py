@@ -25,8 +25,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
-# In reading order: the names of folders and files are numbered, and an inside (`01a_…`) comes after its lesson (`01_…`).
-NOTEBOOKS = sorted(path for path in NBS.rglob("*.ipynb") if not any(part.startswith(".") for part in path.relative_to(NBS).parts))
+ALL = sorted(path for path in NBS.rglob("*.ipynb") if not any(part.startswith(".") for part in path.relative_to(NBS).parts))
+# The students' notebooks and the solutions, as tools/exercises.py makes them from the sources.
+FOLDERS = ("exercises", "solutions", "teach")
+EXERCISES, SOLUTIONS, SOURCES = ([path for path in ALL if path.relative_to(NBS).parts[0] == folder] for folder in FOLDERS)
+# The book, in reading order: folders and files are numbered, and an inside (`01a_…`) comes after its lesson (`01_…`).
+NOTEBOOKS = [path for path in ALL if path not in {*EXERCISES, *SOLUTIONS, *SOURCES}]
 
 
 def page_of(notebook: Path) -> str:

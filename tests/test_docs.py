@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 import yaml
-from conftest import NBS, NOTEBOOKS, ROOT, copy_repository, once, page_of, read_settings
+from conftest import EXERCISES, NBS, NOTEBOOKS, ROOT, SOLUTIONS, copy_repository, once, page_of, read_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -29,7 +29,9 @@ LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, 
 BOOK = [path for path in NOTEBOOKS if path.stem not in LANDING]  # in reading order
 LESSONS = [path for path in BOOK if re.match(r"\d\d_", path.stem)]  # the others are insides, lettered, and the parts
 TABLES = [NBS / f"{name}.md" for name in ("404", "commands", "reference", "results")]  # pages without a lesson
-PAGES = [*NOTEBOOKS, *TABLES, *(ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])]
+TEACH = sorted(NBS.glob("teach/*.md"))
+FILES = [ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"]]
+PAGES = [*NOTEBOOKS, *EXERCISES, *SOLUTIONS, *TABLES, *TEACH, *FILES]
 
 
 def by_name(paths):
@@ -105,14 +107,14 @@ def test_pictures_are_light():
     assert {path.name for path in NBS.glob("images/*")} <= shown, "a picture in nbs/images that no page shows"
 
 
-@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+@pytest.mark.parametrize("path", by_name([*NOTEBOOKS, *SOLUTIONS]))
 def test_figures_have_alt_text(path):
     for cell in cells_of(path, "code"):
         if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {})):
             assert re.search(r'(?m)^#\| *fig-alt: *"?\w', cell.source), f"a figure without fig-alt:\n{cell.source}"
 
 
-@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+@pytest.mark.parametrize("path", by_name([*NOTEBOOKS, *EXERCISES, *SOLUTIONS]))
 def test_title_cell_and_headings(path):
     "nbdev makes the title cell the page's metadata and drops all else in it: it must hold title and subtitle alone."
     markdown = cells_of(path, "markdown")
@@ -173,19 +175,27 @@ def test_each_notebook_names_its_successor():
 
 
 def sidebar_names(node) -> list[str]:
-    "The pages of a part of the sidebar, from top to bottom."
+    "The pages of a part of the sidebar, from top to bottom; Quarto sorts what `exercises/*.ipynb` finds."
+    if isinstance(node, str):
+        return sorted(path.relative_to(NBS).as_posix() for path in NBS.glob(node)) if "*" in node else [node]
     children = node.get("contents", []) if isinstance(node, dict) else node
-    return [node] if isinstance(node, str) else [name for child in children for name in sidebar_names(child)]
+    return [name for child in ([children] if isinstance(children, str) else children) for name in sidebar_names(child)]
 
 
 def test_sidebar_is_the_folder():
-    "The sidebar lists the lessons chapter by chapter, then what lies inside them, each in the file browser's order."
+    "The sidebar lists the lessons chapter by chapter, exercises, the teacher's pages, then what lies inside the lessons."
     sidebar = yaml.safe_load((NBS / "sidebar.yml").read_text(encoding="utf-8"))["website"]["sidebar"]
     insides = [path for path in BOOK if path not in LESSONS]
-    assert sidebar_names(sidebar) == ["index.ipynb", *(f"{page_of(path)}.ipynb" for path in [*LESSONS, *insides])]
+    practice = [f"{page_of(path)}.ipynb" for path in [*EXERCISES, *SOLUTIONS]]
+    listed, teach = sidebar_names(sidebar), [path.relative_to(NBS).as_posix() for path in TEACH]
+    assert [name for name in listed if name not in teach] == [
+        "index.ipynb", *(f"{page_of(path)}.ipynb" for path in LESSONS), *practice, *(f"{page_of(path)}.ipynb" for path in insides)
+    ]  # fmt: skip
+    assert sorted(set(listed) & set(teach)) == teach
     sections = [entry for entry in sidebar["contents"] if isinstance(entry, dict)]
     assert sections[-1]["section"] == "Inside the lessons" and sidebar["collapse-level"] < 3, "what lies inside is folded"
-    for entry in [*sections[:-1], *sections[-1]["contents"]]:
+    nested = ("Exercises", "Inside the lessons")
+    for entry in [entry for part in sections for entry in (part["contents"] if part["section"] in nested else [part])]:
         assert len({name.split("/")[0] for name in sidebar_names(entry)}) == 1, "a section is a folder"
 
 
@@ -348,9 +358,12 @@ def mark(cell) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.parametrize("path", by_name(BOOK))
-def test_exercises_have_solutions_and_checks(path):
-    "Each exercise is stub, folded solution, check, in this order, and a lesson has exercises and a quiz."
+INSIDES = [path for path in BOOK if path not in LESSONS]
+
+
+@pytest.mark.parametrize("path", by_name(INSIDES))
+def test_exercises_of_an_inside_stand_in_it(path):
+    "Each is stub, folded solution, check, in this order."
     marked = [cell for cell in nbformat.read(path, as_version=4).cells if mark(cell)]
     assert [mark(cell) for cell in marked] == ["exercise", "solution", "check"] * (len(marked) // 3)
     for cell in marked:
@@ -358,11 +371,135 @@ def test_exercises_have_solutions_and_checks(path):
             assert cell.source.split("\n")[1:3] == ["#| code-fold: true", '#| code-summary: "Solution"'], cell.source
         if mark(cell) == "check":
             assert re.search(r"\b(assert|test_\w+\()", cell.source), f"a check that asserts nothing:\n{cell.source}"
-    text = prose(path)
-    assert marked and "## Exercise" in text, f"{path.name} has no exercises"
-    quiz = text.partition("## Quiz")[2].partition("\n## ")[0]
-    answers = re.findall(r"<details><summary>Answer</summary>\n\n.+?\n\n</details>", quiz, re.DOTALL)
-    assert answers and len(answers) == len(re.findall(r"(?m)^\*\*\d+\.\*\*", quiz)), f"{path.name}: a question without its folded answer"
+
+
+def section(path: Path, heading: str) -> str:
+    "What stands under a heading of level 2."
+    return f"\n{prose(path, with_code=True)}\n## ".partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_lesson_leads_to_its_exercises(path):
+    "They are notebooks of their own, made from nbs/teach/source; the lesson says of which kind they are."
+    cells = nbformat.read(path, as_version=4).cells
+    assert not any(mark(cell) for cell in cells), "a stub, a solution or a check in a lesson"
+    told = section(path, "Exercises")
+    for folder in ("exercises", "solutions"):
+        target = os.path.relpath(NBS / folder / path.name, path.parent)
+        assert f"[{folder}]({target})" in told, f"no link [{folder}]({target}) under ## Exercises"
+    practice = NBS / "exercises" / path.name
+    for kind in set(re.findall(r"(?m)^\*Kind: (\w+)", prose(practice))):
+        assert re.search(rf"(?i)\b{kind}", told), f"{path.name} does not say that an exercise is of the kind {kind}"
+
+
+def quiz_faults(quiz: str) -> list[str]:
+    "What is wrong with a quiz: questions, each with folded options of which one is right, and every answer explained."
+    found, rights = [], []
+    questions = re.split(r"(?m)^\*\*(\d+)\.\*\* +", quiz)
+    if not 4 <= len(questions) // 2 <= 6 or questions[1::2] != [str(n + 1) for n in range(len(questions) // 2)]:
+        found.append(f"four to six questions, numbered from 1, not {questions[1::2]}")
+    for number, text in zip(questions[1::2], questions[2::2], strict=True):
+        options = re.findall(r"(?s)<details><summary>([A-D])\. ([^\n]+?)</summary>\n\n(.+?)\n\n</details>", text)
+        letters = "".join(letter for letter, _, _ in options)
+        if letters not in ("ABC", "ABCD") or text.count("<details>") != len(options):
+            found.append(f"question {number}: options A, B, C and perhaps D, each folded, not {letters or 'none'}")
+        if not re.match(r"[^\n<]{10,}", text):
+            found.append(f"question {number} asks nothing")
+        right = [letter for letter, _, answer in options if answer.startswith("**Right.**")]
+        if len(right) != 1 or any(not answer.startswith(("**Right.** ", "**Not quite.** ")) for _, _, answer in options):
+            found.append(f"question {number}: one answer begins with **Right.**, the others with **Not quite.**")
+        short = [letter for letter, _, answer in options if len(answer.split()) < 6]
+        if short:
+            found.append(f"question {number}: {', '.join(short)} is not explained")
+        rights += right
+    if len(rights) > 1 and len(set(rights)) == 1:
+        found.append(f"the right answer is always {rights[0]}")
+    return found
+
+
+QUESTION = """**{}.** Why is there a ReLU between two convolutions?
+
+<details><summary>A. It makes training faster</summary>
+
+**{}** It costs a little time; a reason is needed that is worth it.
+
+</details>
+
+<details><summary>B. Two convolutions without it are one convolution</summary>
+
+**{}** Sums of products of sums of products are sums of products.
+
+</details>
+
+<details><summary>C. It keeps the size of the map</summary>
+
+**Not quite.** Padding does that; ReLU looks at each number alone.
+
+</details>
+
+"""
+
+
+def test_faults_of_a_quiz_are_found():
+    right, wrong = "Right.", "Not quite."
+    good = [QUESTION.format(1, right, wrong), *(QUESTION.format(n, wrong, right) for n in (2, 3, 4))]
+    assert quiz_faults("".join(good)) == []
+    assert quiz_faults("".join(good[:3])) == ["four to six questions, numbered from 1, not ['1', '2', '3']"]
+    assert quiz_faults("".join([*good, QUESTION.format(5, right, right)]))[0].startswith("question 5: one answer begins")
+    assert quiz_faults("".join([*good[:3], good[3].replace("C. It", "D. It")]))[0].startswith("question 4: options A")
+    assert quiz_faults("".join([*good[:3], good[3].replace("sums of products are sums of products", "so")])) == []
+    assert quiz_faults("".join([*good[:3], good[3].replace("Padding does that; ReLU looks at each number alone", "No")])) == [
+        "question 4: C is not explained"
+    ]
+    assert quiz_faults("".join(QUESTION.format(n, wrong, right) for n in (1, 2, 3, 4))) == ["the right answer is always B"]
+    assert len(quiz_faults("**1.** Why?\n\n<details><summary>Answer</summary>\n\nSo.\n\n</details>")) == 4
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_quiz_explains_each_answer(path):
+    faults = quiz_faults(section(path, "Quiz"))
+    assert not faults, "\n".join(faults)
+
+
+# --- what a lesson is ---------------------------------------------------------------------------------------------------
+
+
+def code_lines(cell) -> list[str]:
+    "The lines of code of a cell, without directives and empty lines."
+    return [line for line in cell.source.split("\n") if line.strip() and not line.startswith("#|")]
+
+
+def exported(cell) -> str:
+    "`export`, `exports` or `exporti`, or nothing."
+    found = re.search(r"(?m)^#\| *(exports|exporti|export)\b", cell.source)
+    return found[1] if found else ""
+
+
+def lesson_cells(path: Path) -> list:
+    "The code cells of a lesson but the one that tools/colab.py puts there."
+    return [cell for cell in cells_of(path, "code") if cell.id != "colab-setup"]
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_a_lesson_teaches_and_a_part_builds(path):
+    "At most a fifth of a lesson's code is exported, and that is shown in full: `#| exports`, but for imports."
+    cells = lesson_cells(path)
+    taken, whole = (sum(len(code_lines(cell)) for cell in some) for some in ([cell for cell in cells if exported(cell)], cells))
+    assert taken <= 0.2 * whole, f"{taken} of {whole} lines are exported: {taken / whole:.0%}"
+    for cell in cells:
+        imports = all(line.startswith(("import ", "from ", " ", ")")) for line in code_lines(cell))
+        assert exported(cell) in ("", "exports") or imports, f"exported, but its source is not shown on the site:\n{cell.source}"
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_lines_of_a_lesson_fit_the_page(path):
+    long = [line for cell in lesson_cells(path) for line in code_lines(cell) if len(line) > 88]
+    assert not long, "more than 88 characters:\n" + "\n".join(long)
+
+
+@pytest.mark.parametrize("path", by_name(LESSONS))
+def test_a_lesson_takes_half_an_hour(path):
+    assert minutes(path) == 10 if path.stem.startswith("00") else 15 <= minutes(path) <= 35, f"{minutes(path)} minutes"
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -552,7 +689,7 @@ def test_docs_build_warns_of_nothing(processed):
     assert not warnings, "\n".join(warnings)
 
 
-@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+@pytest.mark.parametrize("path", by_name([*NOTEBOOKS, *EXERCISES, *SOLUTIONS]))
 def test_page_is_whole(path, processed):
     "Title and description became metadata, and every other word of the notebook's text is still there."
     failed = re.search(rf"(?m)^FAILED \S*{re.escape(path.name)} (.*)$", processed[1])
@@ -589,7 +726,7 @@ def shown(cells: list, where: str) -> list[str]:
     return [part for text in texts for part in tool.FENCE.split(text)[where == "code" :: 2]]
 
 
-@pytest.mark.parametrize("path", by_name(NOTEBOOKS))
+@pytest.mark.parametrize("path", by_name([*NOTEBOOKS, *EXERCISES, *SOLUTIONS]))
 def test_page_is_clean(path, tidied):
     "No link inside a link or inside code, each leads to a page and a heading that exist, pictures have their text, folds fold."
     cells = json.loads((tidied / path.relative_to(NBS)).read_text(encoding="utf-8"))["cells"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from conftest import NBS, NOTEBOOKS, ROOT, page_of, read_settings, source_files
+from conftest import EXERCISES, NBS, NOTEBOOKS, ROOT, SOLUTIONS, SOURCES, page_of, read_settings, source_files
 from IPython.core.inputtransformer2 import TransformerManager
 from nbdev.process import extract_directives
 from packaging.requirements import Requirement
@@ -88,7 +88,7 @@ def test_quarto_file_is_one_file():
 # --- notebooks as files -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in [*NOTEBOOKS, *SOLUTIONS]])
 def test_notebook_is_saved_after_a_good_run(path):
     "No errors in it, and outputs where a cell prints or draws (test_notebooks.py compares each cell with a real run)."
     nb = nbformat.read(path, as_version=4)
@@ -116,7 +116,7 @@ def test_imports_stand_alone(path):
         assert all(imports) or not any(imports), f"imports and other code in one cell:\n{cell.source}"
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", [pytest.param(path, id=page_of(path)) for path in [*NOTEBOOKS, *SOURCES]])
 def test_notebook_parses_on_the_oldest_python(path):
     "Ruff reads the notebook as the oldest Python that we promise would, and knows every name in it; it asks no more of notebooks."
     minimum = "py" + read_settings()["min_python"].replace(".", "")
@@ -139,7 +139,7 @@ def module_of(notebook: Path) -> str | None:
 def test_each_module_has_its_notebook():
     "Every notebook is looked at, wherever it lies, and the modules are those that they are exported to."
     tracked = [path for path in source_files() if path.suffix == ".ipynb"]
-    assert sorted(tracked) == NOTEBOOKS and len(NOTEBOOKS) > 40
+    assert sorted(tracked) == sorted([*NOTEBOOKS, *EXERCISES, *SOLUTIONS, *SOURCES]) and len(NOTEBOOKS) > 40
     assert sorted(filter(None, map(module_of, NOTEBOOKS))) == sorted(map(dotted, MODULES)), "one notebook a module"
 
 
@@ -200,7 +200,7 @@ def test_private_names_stay_in_their_module():
         if path.suffix == ".py" and path.parent.name != "tests":
             borrowed = borrowed_privates(ast.parse(path.read_text(encoding="utf-8")))
             assert not borrowed, f"{path.relative_to(ROOT)} takes {sorted(borrowed)} from another module"
-    for path in NOTEBOOKS:
+    for path in [*NOTEBOOKS, *SOURCES]:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":  # lines such as `!git` and `%cd` become Python first, as Jupyter makes them
                 borrowed = borrowed_privates(ast.parse(TransformerManager().transform_cell(cell.source)))
@@ -307,7 +307,7 @@ def test_names_are_the_fields(path):
 
 def requirements(*kinds: str) -> list[Requirement]:
     "What settings.ini asks for under `requirements` and, without a word, under the extras that the tests install."
-    keys = [f"{kind}requirements" for kind in kinds or ("", "app_", "course_", "onnx_", "dev_")]
+    keys = [f"{kind}requirements" for kind in kinds or ("", "app_", "course_", "onnx_", "teach_", "dev_")]
     return [Requirement(text) for key in keys for text in read_settings()[key].split()]
 
 
@@ -381,7 +381,7 @@ def test_requirements_txt_brings_what_a_student_needs():
 
 def test_what_the_lessons_import_is_required():
     "The extras `course` and `app` bring it, with which the docs site is made, too."
-    for path in NOTEBOOKS:
+    for path in [*NOTEBOOKS, *SOURCES]:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 code = ast.parse(TransformerManager().transform_cell(cell.source))
@@ -473,7 +473,7 @@ def test_no_private_names():
             continue
         found = pattern.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)} names {found[0]!r}"
-    for path in NOTEBOOKS:
+    for path in [*NOTEBOOKS, *SOLUTIONS]:
         for cell in nbformat.read(path, as_version=4).cells:
             outputs = json.dumps(cell.get("outputs", []))
             assert tempfile.gettempdir() + "/" not in outputs, f"{path.name} shows a temporary folder: {cell.source}"

@@ -154,7 +154,7 @@ def test_the_page_on_pypi_leads_somewhere(wheel):
     for need in metadata.get_all("Requires-Dist"):
         if found := re.fullmatch(r"([\w-]+).*; extra == \"(\w+)\"", need):
             needs[found[2]].append(found[1])
-    assert "scikit-learn" in needs["docs"] and {*needs["docs"], *needs["onnx"]} < set(needs["dev"])
+    assert "scikit-learn" in needs["docs"] and {*needs["docs"], *needs["onnx"], *needs["teach"]} < set(needs["dev"])
 
 
 # --- on each Python -----------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def resolve(tmp_path_factory):
     except OSError:
         pytest.skip("the package registry cannot be reached: which Pythons can install the project was not asked")
     told, cache = read_settings(), tmp_path_factory.mktemp("uv")
-    keys = [f"{kind}requirements" for kind in ("", "app_", "course_", "onnx_", "dev_")]
+    keys = [f"{kind}requirements" for kind in ("", "app_", "course_", "onnx_", "teach_", "dev_")]
     needs = "\n".join(need for key in keys for need in told[key].split())
 
     def answer(version: str) -> subprocess.CompletedProcess:

@@ -1,4 +1,6 @@
-"""Every notebook is a test of its own name: it runs from top to bottom in a real Jupyter kernel, forked (see forks.py).
+"""Every notebook of the book is a test of its own name: it runs whole in a real Jupyter kernel, forked (see forks.py).
+
+Exercises and solutions are tested by test_exercises.py.
 
 It runs once, in a copy of the repository, so that the working tree stays as it is, and fails when a cell fails, when it
 takes too long, when it changes the copy, or when the outputs saved in it are not those of a whole run.
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, ROOT, copy_repository, page_of, read_settings
+from conftest import ALL, NOTEBOOKS, ROOT, copy_repository, page_of, read_settings
 from forks import Forked
 from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
@@ -167,7 +169,7 @@ def test_no_notebook_is_missed():
     "All that git knows of, in whatever folder; and those that say which module they make have made it, and no others."
     listed = subprocess.run(["git", "ls-files", "nbs/*.ipynb"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0 and listed.stdout:
-        assert {path.relative_to(ROOT).as_posix() for path in NOTEBOOKS} >= set(listed.stdout.split())
+        assert {path.relative_to(ROOT).as_posix() for path in ALL} >= set(listed.stdout.split())
     assert len(IN_TURN) == len(NOTEBOOKS) > 30 and {path.stem for path in NOTEBOOKS} >= set(LONGEST)
     names = [re.search(r"(?m)^#\| *default_exp +(\S+)", cell.source) for path in NOTEBOOKS
              for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]  # fmt: skip

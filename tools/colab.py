@@ -3,7 +3,8 @@
     python tools/colab.py           # puts both into each notebook of nbs/ that lacks them
     python tools/colab.py --check   # only says which notebooks lack them; exit code 1 if any does
 
-Outputs stay as they are, and a second run changes nothing. The landing pages have no code, so they get neither.
+Outputs stay as they are, and a second run changes nothing. The landing pages have no code, so they get
+neither; nor do the sources in nbs/teach, from which tools/exercises.py makes notebooks that have both.
 tests/test_docs.py fails when a notebook is not what this script would leave.
 """
 
@@ -51,7 +52,7 @@ def lacking(root: Path = ROOT) -> dict[Path, dict]:
     told, found = settings(root), {}
     for path in sorted((root / "nbs").rglob("*.ipynb")):
         name = path.relative_to(root / "nbs").as_posix()
-        if name not in LANDING and not name.startswith("."):
+        if name not in LANDING and not name.startswith((".", "teach/")):
             notebook = json.loads(path.read_text(encoding="utf-8"))
             if (wanted := with_colab(notebook, name, told)) != notebook:
                 found[path] = wanted
