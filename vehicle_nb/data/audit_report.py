@@ -41,7 +41,7 @@ def plot_counts(
     ax = ax or new_axes(5.5, 1.4 + 0.24 * len(counts))
     ax.barh(counts.index, counts[True], label="to use")
     ax.barh(counts.index, counts[False], left=counts[True], label="set aside", color=PALETTE[1])
-    ax.bar_label(ax.containers[0], counts[True], label_type="center", color="white", fontsize=8)
+    ax.bar_label(ax.containers[0], counts[True], label_type="center", color="white", fontsize=10)
     ax.grid(axis="y", visible=False)
     ax.set_axisbelow(True)
     ax.set(title=title, xlabel="files", xlim=(0, 1.05 * max(counts.sum(axis=1), default=1)))
@@ -73,7 +73,7 @@ def plot_sizes(
         ax.plot([low, high], [low / aspect, high / aspect], lw=0.8, color="grey", zorder=0)
         top = min(high, high * aspect) / 1.1
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        ax.annotate(name, (top, top / aspect), color="grey", fontsize=8, ha="center", va="center", bbox=box)
+        ax.annotate(name, (top, top / aspect), color="grey", fontsize=10, ha="center", va="center", bbox=box)
     ax.axvline(side, ls=":", color=PALETTE[3])
     ax.axhline(side, ls=":", color=PALETTE[3])
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -93,7 +93,7 @@ def plot_formats(
     counts = table["format"].replace("", "not an image").value_counts()[::-1]
     ax = ax or new_axes(5.5, 1.2 + 0.35 * len(counts))
     bars = ax.barh(counts.index, counts, color=[PALETTE[1] if name == "not an image" else PALETTE[0] for name in counts.index])
-    ax.bar_label(bars, padding=3, fontsize=8)
+    ax.bar_label(bars, padding=3, fontsize=10)
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.12)
     ax.set(title="File formats", xlabel="files")
@@ -177,9 +177,9 @@ def plot_groups(
             img = small_image(*audit.paths([i]), 160)
             if img:
                 ax.imshow(img)
-            ax.set_title(members.at[i, "class"], fontsize=9, fontweight="normal")
+            ax.set_title(members.at[i, "class"], fontsize=10, fontweight="normal")
         if len(members) > cols:
-            row[-1].set_title(f"… {len(members) - cols} more", fontsize=9, fontweight="normal")
+            row[-1].set_title(f"… {len(members) - cols} more", fontsize=10, fontweight="normal")
     fig.suptitle("Near duplicates" if groups else "No near duplicates", fontweight="bold")
     return axes
 
