@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from common import parser, save, spread, table
 
 from vehicle_nb.core import best_device, tune_malloc
-from vehicle_nb.models.cnn import create_model
-from vehicle_nb.models.finetune import fold_bn, freeze_bn, param_groups
+from vehicle_nb.models.registry import create_model
+from vehicle_nb.models.finetune import freeze_bn, param_groups
+from vehicle_nb.models.folding import fold_bn
 from vehicle_nb.training.config import choose_precision
 from vehicle_nb.training.dist import use_cpu, set_num_threads
 

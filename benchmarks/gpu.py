@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from common import parser, percent, save, spread, table, train_once
 
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.training.config import TrainConfig, resolve_defaults
 from vehicle_nb.training.graph import WARM_UP
 from vehicle_nb.training.loop import Trainer

@@ -28,7 +28,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.data.augment import resize_bytes
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.serving.onnx_export import OnnxNetwork, export_onnx, quantize
 from vehicle_nb.serving.predictor import Predictor, find_images
 

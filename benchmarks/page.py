@@ -32,7 +32,7 @@ from websocket import create_connection  # websocket-client, which JupyterLab br
 
 from vehicle_nb.demo.make import DEMO_CLASSES, draw_vehicle
 from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.parallel import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -45,7 +45,7 @@ from torchvision.datasets import ImageFolder
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.data.dataset import list_split, read_config
 from vehicle_nb.features import ImageNetNormalize
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.parallel import cpu_count
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -27,7 +27,7 @@ from vehicle_nb.demo.make import draw_vehicle
 from vehicle_nb.serving.predictor import Predictor
 from vehicle_nb.features import FEATURE_BANK, find_head
 from vehicle_nb.models.bundle import OOD_SCORES, save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 
 LIMIT = 5.0  # seconds of processor time that one case may take
 ODD = [None, True, False, 0, -1, 1, 2**31, 2**64, 10**400, -0.0, 1e-320, 1e308, float("nan"), float("inf"), "", "x", "\x00", "\ud800",

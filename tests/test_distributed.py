@@ -35,7 +35,7 @@ from vehicle_nb.training import dist as processes
 from vehicle_nb.training.checkpoints import list_checkpoints, read_checkpoint
 from vehicle_nb.core import VehicleError
 from vehicle_nb.distributed import init_distributed, rendezvous
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.training.dist import UNSUPPORTED_PLUGINS, check_same_options, fresh_store
 from vehicle_nb.training.loop import EMA
 from vehicle_nb.train import train
@@ -287,7 +287,7 @@ def test_what_four_ranks_measure_is_what_one_process_measures(four, processed):
     "The last epoch's model, judged here by this one process."
     from vehicle_nb.data.augment import normalize_batch
     from vehicle_nb.data.dataset import PackedDataset
-    from vehicle_nb.models.cnn import create_model
+    from vehicle_nb.models.registry import create_model
 
     model = create_model(num_classes=4)
     found = read_checkpoint(four / "run")

@@ -26,7 +26,7 @@ from vehicle_nb.commands import run_command
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.models.bundle import load_bundle, save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.evaluation.report import read_report
 from vehicle_nb.pages import figure_svg
 

@@ -24,8 +24,9 @@ from vehicle_nb.features import (
     find_head, fixed_input_size, head_names, load_backbone, load_weights, num_features, split_head, with_features,
 )  # fmt: skip
 from vehicle_nb.models.bundle import ShapesOnly, load_bundle, save_bundle
-from vehicle_nb.models.cnn import check_arch, create_model
-from vehicle_nb.models.finetune import NUM_GROUPS, bn_pairs, fit_probe, fold_bn, freeze_bn, layer_groups, param_groups, train_head
+from vehicle_nb.models.registry import check_arch, create_model
+from vehicle_nb.models.finetune import NUM_GROUPS, fit_probe, freeze_bn, layer_groups, param_groups, train_head
+from vehicle_nb.models.folding import bn_pairs, fold_bn
 from vehicle_nb.train import train
 
 EXTRA = {"googlenet": {"aux_logits": True, "init_weights": False}, "inception_v3": {"aux_logits": True, "init_weights": False}}
@@ -506,6 +507,6 @@ def test_a_network_can_be_read_as_a_graph_while_others_run():
 
 def test_our_own_network_needs_no_torchvision():
     "It takes more than a second of the start of each command."
-    code = "import sys, vehicle_nb.models.bundle, vehicle_nb.models.finetune, vehicle_nb.models.cnn as m; m.create_model(); "
+    code = "import sys, vehicle_nb.models.bundle, vehicle_nb.models.finetune, vehicle_nb.models.registry as m; m.create_model(); "
     code += "sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

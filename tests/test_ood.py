@@ -16,7 +16,7 @@ from vehicle_nb.evaluation.ood import (
 )  # fmt: skip
 from vehicle_nb.features import split_head
 from vehicle_nb.models.bundle import load_bundle, save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 
 
 def pixels(number: int, seed: int = 0, side: int = 32) -> np.ndarray:

@@ -20,7 +20,7 @@ from vehicle_nb.data.audit_report import report_html
 from vehicle_nb.evaluation.explain import robustness
 from vehicle_nb.evaluation.metrics import Predictions, compute_metrics, top_losses
 from vehicle_nb.evaluation.report import report_page
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.pages import figure_svg, image_uri, new_axes, render
 
 matplotlib.use("Agg")

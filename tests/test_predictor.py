@@ -41,7 +41,7 @@ from vehicle_nb.serving.predictor import (
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.models.bundle import load_bundle, save_bundle, ShapesOnly
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 

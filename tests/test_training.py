@@ -28,7 +28,7 @@ from vehicle_nb.core import VehicleError
 from vehicle_nb.evaluation.evaluate import bundle_data_dir
 from vehicle_nb.training.checkpoints import list_checkpoints
 from vehicle_nb.models.bundle import load_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.training.dist import check_num_gpus
 from vehicle_nb.training.config import TrainConfig, choose_epochs, make_config, resolve_defaults, train_options
 from vehicle_nb.commands import vehicle_train

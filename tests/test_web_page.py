@@ -24,7 +24,7 @@ from vehicle_nb.demo.make import draw_vehicle
 from vehicle_nb.evaluation.ood import build_feature_bank, knn_score, ood_score
 from vehicle_nb.features import extract_features
 from vehicle_nb.models.bundle import load_bundle, save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.serving import onnx_export, web_export
 from vehicle_nb.serving.hub import vehicle_export

@@ -12,7 +12,7 @@ from PIL import Image
 from vehicle_nb.files import write_json
 from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.models.bundle import save_bundle
-from vehicle_nb.models.cnn import create_model
+from vehicle_nb.models.registry import create_model
 
 CLASSES = ["boat", "bus", "fire_truck", "tractor"]
 COLOURS = {"boat": (30, 60, 220), "bus": (230, 200, 20), "fire_truck": (215, 25, 25), "tractor": (25, 160, 40)}

@@ -1,6 +1,64 @@
 "Answers to nbs/teach/source/06_cnn: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
 
+DEPTH = """
+def loss_after(depth, shortcut, seed, steps):
+    torch.manual_seed(seed)
+    net = deep_network(depth, shortcut)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+    for _ in range(steps):
+        loss = F.cross_entropy(net(x), y); optimizer.zero_grad(); loss.backward(); optimizer.step()
+    return loss.item()
+
+def verdict(with_shortcut, without):
+    if max(with_shortcut) < min(without): return "helps"
+    if min(with_shortcut) > max(without): return "hurts"
+    return "unclear"
+
+steps = 2
+losses = {(n, s): [loss_after(n, s, seed, steps) for seed in range(3)] for n in (2, 16) for s in (True, False)}
+conclusion = {n: verdict(losses[n, True], losses[n, False]) for n in (2, 16)}
+"""
+
+BUDGET = """
+def small(*widths, kernel=3):
+    layers, inputs = [], 3
+    for width in widths:
+        layers += [nn.Conv2d(inputs, width, kernel, 2, kernel // 2), nn.ReLU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 4))
+
+candidates = {"a": lambda: small(4, 8), "b": lambda: small(8, 16), "c": lambda: small(4, 8, 8), "d": lambda: small(4, 8, kernel=5)}
+
+def score(make, seed, steps):
+    torch.manual_seed(seed)
+    net = make()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
+    for _ in range(steps):
+        loss = F.cross_entropy(net(x), y); optimizer.zero_grad(); loss.backward(); optimizer.step()
+    net.eval()
+    return (net(x_val).argmax(1) == y_val).float().mean().item()
+
+steps = 2
+scores = {name: [score(make, seed, steps) for seed in range(3)] for name, make in candidates.items()}
+best = max(scores, key=lambda name: np.mean(scores[name]))
+clear = min(scores[best]) > max(v for name, values in scores.items() if name != best for v in values)
+"""
+
 ANSWERS = {
+    "side": {
+        "right": [
+            "map_side = lambda side, kernel, stride=1, padding=0: len(range(0, side + 2 * padding - kernel + 1, stride))",
+            "import math\ndef map_side(side, kernel, stride=1, padding=0): return math.floor((side + 2 * padding - kernel) / stride + 1)",
+            "def map_side(side, kernel, stride=1, padding=0):\n    return nn.Conv1d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, side)).shape[-1]",
+        ],
+        "wrong": [
+            "def map_side(side, kernel, stride=1, padding=0): return side // stride",
+            "def map_side(side, kernel, stride=1, padding=0): return (side + padding - kernel) // stride + 1",  # one border only
+            "def map_side(side, kernel, stride=1, padding=0): return (side + 2 * padding - kernel) / stride + 1",  # halves of a pixel
+            "def map_side(side, kernel, stride=1, padding=0): return (side + 2 * padding - kernel + 1) // stride",  # one place short
+            "def map_side(side, kernel, stride=1, padding=0): return {224: 112}.get(side, 5 if kernel == 3 else 1)",
+        ],
+    },
     "mover": {
         "right": [
             "mover = [[0, 0, 0], [1, 0, 0], [0, 0, 0]]",
@@ -146,6 +204,40 @@ with_norm = [final_loss(True, s) for s in range(3)]
 without_norm = [final_loss(False, s) for s in range(3)]
 lower = "without"
 """,
+        ],
+    },
+    "depth": {
+        "right": [
+            DEPTH,
+            # tensors and arrays for numbers, other seeds, other words inside
+            DEPTH.replace("return loss.item()", "return loss.detach()").replace("range(3)]", "(1, 2, 3, 4)]"),
+            DEPTH.replace("    if max(with_shortcut) < min(without)", "    if all(a < b for a in with_shortcut for b in without)"),
+        ],
+        "wrong": [
+            DEPTH.replace("torch.manual_seed(seed)", "torch.manual_seed(0)"),  # ignores the seed
+            DEPTH.replace("deep_network(depth, shortcut)", "deep_network(depth, True)"),  # ignores the shortcut
+            DEPTH.replace("optimizer.zero_grad(); ", ""),
+            DEPTH.replace(", momentum=0.9", ""),
+            DEPTH.replace("max(with_shortcut) < min(without)", "sum(with_shortcut) < sum(without)"),  # means, not every seed
+            DEPTH.replace('return "hurts"', 'return "unclear"'),
+            DEPTH + 'losses = {key: [0.3, 0.31, 0.32] if key[1] else [1.3, 1.31, 1.32] for key in losses}\n'
+            'conclusion = {2: "helps", 16: "helps"}\n',  # guessed
+        ],
+    },
+    "budget": {
+        "right": [
+            BUDGET,
+            BUDGET.replace("[score(make, seed, steps) for seed in range(3)]", "np.array([score(make, s, steps) for s in range(4)])"),
+            BUDGET.replace("clear = min", "clear = np.min").replace("> max(v for", "> np.max([v for").replace("for v in values)", "for v in values])"),
+        ],
+        "wrong": [
+            BUDGET.replace("small(8, 16)", "small(64, 128)"),  # too many parameters
+            BUDGET.replace("net.eval()", "pass"),  # training mode
+            BUDGET.replace("torch.manual_seed(seed)", "torch.manual_seed(0)"),
+            BUDGET.replace("for _ in range(steps)", "for _ in range(2)"),  # ignores steps
+            BUDGET.replace('"d": lambda: small(4, 8, kernel=5)', '"d": lambda: small(4, 8)'),  # the same network twice
+            BUDGET + 'scores = {name: [0.5, 0.5, 0.5] for name in candidates} | {"a": [0.9, 0.9, 0.9]}\nbest, clear = "a", True\n',
+            BUDGET + "clear = not clear\n",
         ],
     },
 }

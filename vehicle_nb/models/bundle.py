@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from ..core import VehicleError
 from ..files import atomic_dir, atomic_write, write_json
 from ..features import FEATURE_BANK, num_features
-from .cnn import create_model
+from .registry import create_model
 
 # %% ../../nbs/2_models/07a_bundle.ipynb #49dcb895
 FORMAT = 3

@@ -33,7 +33,7 @@ from ..core import VehicleError, best_device, display_name, in_notebook, percent
 from ..data.images import BadImage
 from ..data.listing import walk_folder
 from ..parallel import cpu_count, fastest_num_threads, limit_threads, requested_threads
-from ..models.finetune import fold_bn
+from ..models.folding import fold_bn
 from .onnx_export import read_onnx
 from .image_input import is_url, load_image, image_name
 from ..data.augment import normalize_batch

@@ -34,7 +34,7 @@ from ..evaluation.ood import OODDetector, calibrated_probs
 from ..features import extract_features, find_head
 from ..files import atomic_dir, atomic_write, check_replace
 from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
-from ..models.finetune import fold_bn
+from ..models.folding import fold_bn
 from .i18n import languages
 from .onnx_export import MADE_BY, ONNX_OUTPUTS, OnnxNetwork, make_onnx
 from .ui import page_words

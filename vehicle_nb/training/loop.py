@@ -30,10 +30,12 @@ from ..data.augment import Augment, CutMixUp, normalize_batch
 from ..data.dataset import PackedDataset, has_own_memory, make_loader, read_config
 from ..data.split import SPLITS
 from ..features import find_head, has_weights, split_head
-from ..models.cnn import create_model
-from ..models.finetune import fold_bn, freeze_bn, param_groups, train_head
+from ..models.registry import create_model
+from ..models.finetune import freeze_bn, param_groups, train_head
+from ..models.folding import fold_bn
 from .checkpoints import ProgressFile, progress_bar, report_epoch, report_step, save_checkpoint, save_model, write_history
-from .config import TrainConfig, choose_epochs, image_size_at, one_cycle
+from .config import TrainConfig, choose_epochs
+from .schedule import image_size_at, one_cycle
 from .dist import GracefulStop, run_on_main
 from .graph import WARM_UP, StepInputs, has_fused, lerp_all, make_graphs, pad_batch, tensor_rates
 from .trackers import log_epochs
