@@ -25,7 +25,7 @@ def leaked(copies, seed):
     return sum(n in learned for n in test) / {of}
 enough = {enough}
 """
-RIGHT = dict(plus=1, seed="seed", side='== "train"', of="len(test)", enough=3)
+RIGHT = {"plus": 1, "seed": "seed", "side": '== "train"', "of": "len(test)", "enough": 3}
 
 ANSWERS = {
     "to-unit": {
