@@ -12,8 +12,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NBS, ROOT
+from conftest import NBS, NOTEBOOKS, ROOT
 from test_exercises import SOURCES, small_source, tool
+
+from vehicle_nb import commands
 
 NAME = "99_small"
 SPLIT = '''def split_counts(n):
@@ -131,3 +133,37 @@ def test_points_are_what_a_teacher_expects():
     for path in SOURCES:
         told = [cell.metadata.get("nbgrader", {}) for cell in nbformat.read(path, as_version=4).cells]
         assert all(1 <= cell["points"] <= 5 for cell in told if cell.get("grade")), path.name
+
+
+def test_pages_name_commands_that_exist(capsys):
+    "Every command of the teacher's pages, with its options."
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(NBS.glob("teach/*.md")))
+    lines = re.findall(r"(?m)^ *(vehicle_(?!nb)\w+) ?(.*)$", "\n".join(re.findall(r"(?s)```sh\n(.+?)```", text)))
+    assert {name for name, _ in lines} >= {"vehicle_data", "vehicle_explore", "vehicle_preprocess", "vehicle_train", "vehicle_app"}
+    for name in {name for name, _ in lines} - {"vehicle_app"}:
+        with pytest.raises(SystemExit):
+            getattr(commands, name)(["--help"])
+        said = capsys.readouterr().out
+        options = {option for other, words in lines if other == name for option in re.findall(r"--\w+", words)}
+        assert all(option in said for option in options), f"{name}: {options}"
+
+
+def test_question_bank_is_large_and_has_answers():
+    "Sixty questions or more, numbered, each with its answer, for every chapter, and none from a lesson's quiz."
+    text = (NBS / "teach" / "question_bank.md").read_text(encoding="utf-8")
+    found = re.findall(r"(?s)\*\*(\d+)\.\*\* ([^\n]+)\n\n<details><summary>Answer</summary>\n\n(.+?)\n\n</details>", text)
+    assert [int(number) for number, _, _ in found] == list(range(1, len(found) + 1)) and len(found) >= 60
+    assert text.count("<details>") == len(found) and text.startswith("---\n") and f"\n{len(found)} questions" in text
+    headings = re.findall(r"(?m)^### (\d\d) ", text)
+    lessons = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.stem)]
+    assert set(headings) >= {path.stem[:2] for path in lessons}
+    quizzes = " ".join(path.read_text(encoding="utf-8") for path in lessons)
+    assert not [question for _, question, _ in found if question in quizzes]
+
+
+def test_syllabus_has_every_lesson():
+    text = (NBS / "teach" / "syllabus.md").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        if re.match(r"\d\d_", path.stem):
+            assert f"](../{path.relative_to(NBS).as_posix()})" in text, path.stem
+    assert re.findall(r"(?m)^\| (\d+) \|", text)[-12:] == [str(number) for number in range(1, 13)]
