@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/00_first_model: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/00_first_model, each for a whole solution cell. tests/test_exercises.py feeds them to the checks."
 
 LOGO = """
 after = {after}
@@ -94,7 +94,7 @@ smallest = next(side for side in (0, 2, 4, 8, 12, 20) if fooled(side) > 0.5)
             logo(smallest="20"),
             logo(smallest="2"),
             logo(train="20", test="20"),  # the width is ignored
-            logo(site="name"),  # its own logo
+            logo(site="name", smallest="12"),  # its own logo
             logo(hit="test_labels"),  # the share of right predictions
         ],
     },

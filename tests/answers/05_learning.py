@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/05_learning: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/05_learning, each for a whole solution cell. tests/test_exercises.py feeds them to the checks."
 
 LOOP = """
     for _ in range(epochs):
