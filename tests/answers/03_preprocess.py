@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/03_preprocess: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/03_preprocess, each in place of a solution cell: tests/test_exercises.py feeds them to the checks."
 
 BARS = """
 def accuracy(how, seed):
@@ -25,7 +25,7 @@ def leaked(copies, seed):
     return sum(n in learned for n in test) / {of}
 enough = {enough}
 """
-RIGHT = dict(plus=1, seed="seed", side='== "train"', of="len(test)", enough=3)
+RIGHT = {"plus": 1, "seed": "seed", "side": '== "train"', "of": "len(test)", "enough": 3}
 
 ANSWERS = {
     "to-unit": {
