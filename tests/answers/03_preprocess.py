@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/03_preprocess: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/03_preprocess, each in place of a solution cell: tests/test_exercises.py feeds them to the checks."
 
 BARS = """
 def accuracy(how, seed):
