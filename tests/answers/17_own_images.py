@@ -24,6 +24,29 @@ def problems(manifest, report):
     return found
 """
 
+NAMES = [
+    "utils.init_distributed_mode",
+    "DistributedSampler",
+    "train_sampler.set_epoch",
+    "RandomMixup, RandomCutmix",
+    "SyncBatchNorm.convert_sync_batchnorm",
+    "CrossEntropyLoss(label_smoothing=…)",
+    "norm_weight_decay",
+    "GradScaler",
+    "LinearLR, SequentialLR",
+    "lr_scheduler.step",
+    "DistributedDataParallel",
+    "model_without_ddp",
+    "ExponentialMovingAverage",
+    "model.eval, inference_mode",
+    "clip_grad_norm_",
+    "utils.reduce_across_processes",
+    "utils.save_on_master",
+    "checkpoint['lr_scheduler']",
+]
+FACTS = ["batch size is per rank", "best epoch is kept", "images may count twice", "resume to the last bit", "test set is apart"]
+READ = f"purpose = dict(zip({NAMES!r}, %r))\nfacts = dict(zip({FACTS!r}, %r))"
+
 ANSWERS = {
     "usable": {
         "right": [
@@ -269,6 +292,20 @@ def problems(manifest, report):
             GATE.replace('set(part["split"]) != {"train", "val", "test"}', 'set(part["split"]) != set(kept["split"])'),
             # two classes are enough
             GATE.replace("nunique() < 3", "nunique() < 2"),
+        ],
+    },
+    "reference": {
+        "right": [
+            READ % ('CFNRQPKLGIMBAHJEDO', (True, False, True, False, False)),
+            READ % ('cfnrqpklgimbahjedo', (1, 0, 1, 0, 0)),
+        ],
+        "wrong": [
+            READ % ("ABCDEFGHIJKLMNOPQR", (True, False, True, False, False)),
+            READ % ('FCNRQPKLGIMBAHJEDO', (True, False, True, False, False)),
+            READ % ('CFNRQPKLGIMBAHJEDO', (True, True, True, False, False)),
+            READ % ('CFNRQPKLGIMBAHJEDO', (True, True, True, True, True)),
+            READ % ('CFNRQPKLGIMBAHJEDO', (None,) * 5),
+            READ % ("A" * 18, (True, False, True, False, False)),
         ],
     },
 }
