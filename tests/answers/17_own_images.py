@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/17_own_images: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/17_own_images: each stands in place of a whole solution cell; tests/test_exercises.py feeds them to the checks"
 
 BORDER = """
 results = {share: [border_accuracy(*mixture(share, seed)) for seed in range(3)] for share in shares}
@@ -253,7 +253,7 @@ def score(things, views, seed):
             # the same table for all views
             SCORE.replace("[features(*r) for r in rows]", "[features(*r[:2], 0) for r in rows]") + THINGS,
             # the accuracy of training
-            SCORE.replace("return model.score(exam_x, exam_y)", "return model.score([features(*r) for r in rows], [r[0] for r in rows])") + THINGS,
+            SCORE.replace("model.score(exam_x, exam_y)", "model.score([features(*r) for r in rows], [r[0] for r in rows])") + THINGS,
             # the right runs, the wrong conclusion
             SCORE + THINGS.replace('"things" if', '"views" if').replace('else "views"', 'else "things"'),
             # a guess
