@@ -1,7 +1,7 @@
 """The page: drop an image, read which vehicle it shows. Start it with: vehicle_app
 
 It is a thin layer: prediction is in vehicle_nb/serving/predictor.py, what the page says and shows in ui.py and about.py, the queue in
-front of the network in batching.py, and what one visitor has uploaded and asked in session.py (lessons 14, 15, 15h, 15a and 15b). This
+front of the network in batching.py, and what one visitor has uploaded and asked in session.py (parts 14d, 15i, 15h, 15a and 15b). This
 file chooses language and model and leads to the two pages, ask.py and about.py. VEHICLE_RUNS names another folder of runs;
 VEHICLE_TRAIN holds options for the training that a visitor may start, such as "--epochs 10".
 """
