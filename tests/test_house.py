@@ -145,9 +145,9 @@ def test_each_module_has_its_notebook():
 
 def test_a_module_lies_where_its_notebook_lies():
     "`nbs/1_data/03a_split.ipynb` is exported to `vehicle_nb/data/split.py`: less the numbers and letters, one name for both."
-    own = {"vehicle_nb.train": "3_training/09b_command", "vehicle_nb.training.loop": "3_training/09_train",
+    own = {"vehicle_nb.train": "3_training/09b_command",
            "vehicle_nb.training.config": "3_training/08_recipe", "vehicle_nb.serving.ui": "5_serving/15_app",
-           "vehicle_nb.distributed": "3_training/10_distributed"}  # fmt: skip
+           "vehicle_nb.distributed": "3_training/10c_rendezvous"}  # fmt: skip
     for path in NOTEBOOKS:
         if module := module_of(path):
             chapter, _, name = re.sub(r"(^|/)\d+[a-z]?_", r"\1", page_of(path)).rpartition("/")
