@@ -1,4 +1,4 @@
-"Answers to nbs/teach/source/12_calibration: each stands in place of a whole solution cell. tests/test_exercises.py feeds them to the checks."
+"Answers to nbs/teach/source/12_calibration: each stands in place of a whole solution cell; tests/test_exercises.py tries them."
 
 CHANGE = """
 def change(net, n, seeds):
