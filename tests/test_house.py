@@ -147,6 +147,8 @@ def test_a_module_lies_where_its_notebook_lies():
     "`nbs/1_data/03a_split.ipynb` is exported to `vehicle_nb/data/split.py`: less the numbers and letters, one name for both."
     own = {"vehicle_nb.train": "3_training/09b_command", "vehicle_nb.training.loop": "3_training/09_train",
            "vehicle_nb.training.config": "3_training/08_recipe", "vehicle_nb.serving.ui": "5_serving/15_app",
+           "vehicle_nb.evaluation.evaluate": "4_evaluation/11d_run_evaluation",
+           "vehicle_nb.evaluation.calibration": "4_evaluation/12a_temperature", "vehicle_nb.evaluation.ood": "4_evaluation/13b_detector",
            "vehicle_nb.distributed": "3_training/10_distributed"}  # fmt: skip
     for path in NOTEBOOKS:
         if module := module_of(path):
