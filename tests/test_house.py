@@ -149,7 +149,9 @@ def test_a_module_lies_where_its_notebook_lies():
            "vehicle_nb.data.sources": "1_data/01g_get_data", "vehicle_nb.data.explore": "1_data/02g_explore_command",
            "vehicle_nb.models.finetune": "2_models/07b_probe_and_groups", "vehicle_nb.training.schedule": "3_training/08_recipe",
            "vehicle_nb.train": "3_training/09b_command", "vehicle_nb.distributed": "3_training/10c_rendezvous",
-           "vehicle_nb.serving.predictor": "5_serving/14d_prediction", "vehicle_nb.serving.hub": "5_serving/16b_export"}
+           "vehicle_nb.serving.predictor": "5_serving/14d_prediction", "vehicle_nb.serving.hub": "5_serving/16b_export",
+           "vehicle_nb.evaluation.evaluate": "4_evaluation/11d_run_evaluation", "vehicle_nb.evaluation.ood": "4_evaluation/13b_detector",
+           "vehicle_nb.evaluation.calibration": "4_evaluation/12a_temperature"}  # fmt: skip
     for path in NOTEBOOKS:
         if module := module_of(path):
             chapter, _, name = re.sub(r"(^|/)\d+[a-z]?_", r"\1", page_of(path)).rpartition("/")

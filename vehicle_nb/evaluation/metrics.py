@@ -131,7 +131,7 @@ def plot_confusion(
     "Rows are true classes, columns predicted classes; correct blue, mistakes orange; returns the axes."
     from matplotlib.colors import LinearSegmentedColormap
 
-    ax = ax or new_axes(1.8 + 0.36 * len(classes), 1.6 + 0.33 * len(classes))
+    ax = ax or new_axes(1.9 + 0.4 * len(classes), 1.7 + 0.37 * len(classes))
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     right = np.eye(len(classes), dtype=bool)
     for mask, colour in ((~right, PALETTE[3]), (right, PALETTE[0])):
@@ -139,11 +139,11 @@ def plot_confusion(
         ax.imshow(np.ma.masked_where(~mask, share), cmap=shades, vmin=0, vmax=1 if mask[0, 0] else 0.5)
     for i, j in np.argwhere(matrix > 0):
         dark = share[i, j] > (0.55 if i == j else 0.3)
-        ax.text(j, i, matrix[i, j], ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        ax.text(j, i, matrix[i, j], ha="center", va="center", fontsize=10, color="white" if dark else "black")
     names = [display_name(c) for c in classes]
     use_fonts_for(names)
-    ax.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
-    ax.set_yticks(range(len(classes)), names, fontsize=9)
+    ax.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=10)
+    ax.set_yticks(range(len(classes)), names, fontsize=10)
     ax.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix")
     ax.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
@@ -231,7 +231,7 @@ def plot_reliability(
     ax=None,  # axes to draw on; new ones by default
 ):
     "Reliability diagram: accuracy against confidence, with a 95 % interval for each bin; returns the axes."
-    ax = ax or new_axes(4.8, 4.8)
+    ax = ax or new_axes(5.6, 5.2)
     table = reliability_table(predictions, bins)
     x, y, n = (table[name].to_numpy() for name in ("confidence", "accuracy", "count"))
     edges = np.array([wilson(correct, many) for correct, many in zip((y * n).round(), n, strict=True)])
@@ -240,7 +240,7 @@ def plot_reliability(
     ax.scatter(x, y, 25 + 400 * n / n.sum(), color=PALETTE[0], alpha=0.85, zorder=3, label="bin (larger: more images)")
     ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy")
     ax.set_title(f"Reliability diagram, ECE {calibration_error(predictions, bins):.3f}")
-    ax.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, markerscale=0.5, columnspacing=1)
+    ax.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10, markerscale=0.5, columnspacing=1)
     return ax
 
 # %% ../../nbs/4_evaluation/11a_metrics.ipynb #69be04b3
@@ -259,7 +259,7 @@ def plot_coverage(
     ax=None,  # axes to draw on; new ones by default
 ):
     "Selective accuracy against coverage; a dot marks the bundle's threshold; returns the axes."
-    ax = ax or new_axes(5.6, 3.9)
+    ax = ax or new_axes(7, 4.2)
     curve = coverage_curve(predictions)
     ax.plot(curve["coverage"], curve["accuracy"], color=PALETTE[0], lw=2.2, label="the most confident predictions only")
     if (known := predictions.known).any():
