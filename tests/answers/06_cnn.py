@@ -48,8 +48,14 @@ ANSWERS = {
     "side": {
         "right": [
             "map_side = lambda side, kernel, stride=1, padding=0: len(range(0, side + 2 * padding - kernel + 1, stride))",
-            "import math\ndef map_side(side, kernel, stride=1, padding=0): return math.floor((side + 2 * padding - kernel) / stride + 1)",
-            "def map_side(side, kernel, stride=1, padding=0):\n    return nn.Conv1d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, side)).shape[-1]",
+            """
+def map_side(side, kernel, stride=1, padding=0):
+    return int(np.floor((side + 2 * padding - kernel) / stride + 1))
+""",
+            """
+def map_side(side, kernel, stride=1, padding=0):
+    return nn.Conv1d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, side)).shape[-1]
+""",
         ],
         "wrong": [
             "def map_side(side, kernel, stride=1, padding=0): return side // stride",
@@ -228,7 +234,7 @@ lower = "without"
         "right": [
             BUDGET,
             BUDGET.replace("[score(make, seed, steps) for seed in range(3)]", "np.array([score(make, s, steps) for s in range(4)])"),
-            BUDGET.replace("clear = min", "clear = np.min").replace("> max(v for", "> np.max([v for").replace("for v in values)", "for v in values])"),
+            BUDGET.replace("> max(v for", "> np.max([v for").replace("for v in values)", "for v in values])"),
         ],
         "wrong": [
             BUDGET.replace("small(8, 16)", "small(64, 128)"),  # too many parameters
