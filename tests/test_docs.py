@@ -51,8 +51,8 @@ def prose(path: Path, with_code: bool = False) -> str:
 
 
 def anchors(path: Path) -> set[str]:
-    "The names that Pandoc gives to the headings of a page."
-    found = set()
+    "The names that Pandoc gives to the headings of a page, and those that it gives itself."
+    found = set(re.findall(r'<a id="([\w-]+)">', prose(path)))
     for heading in re.findall(r"(?m)^#{1,6} +(.+?)\s*(?:\{.*\})?$", prose(path, with_code=True)):
         name = re.sub(r"[^\w\s.-]", "", re.sub(r"\]\([^)]*\)", "", heading.lower()))
         found.add(re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", name.strip())))

@@ -104,7 +104,7 @@ def calibrated_probs(
 
 # %% ../../nbs/4_evaluation/13b_detector.ipynb #13f00002
 OTHER_SHARE = 0.05  # of the images that people show: other things, as the probabilities assume
-MOST_AT_THRESHOLD = 0.9  # an image at the threshold is not more probably known than this
+MOST_AT_THRESHOLD = 0.75  # an image at the threshold is not more probably known than this: images in another style lie there
 MAX_SHARE = 0.15  # of log p's weight in kNN's, each in units of its spread: on far OOD images log p errs more often
 
 
