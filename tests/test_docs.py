@@ -189,7 +189,8 @@ def test_sidebar_is_the_folder():
     practice = [f"{page_of(path)}.ipynb" for path in [*EXERCISES, *SOLUTIONS]]
     listed, teach = sidebar_names(sidebar), [path.relative_to(NBS).as_posix() for path in TEACH]
     assert [name for name in listed if name not in teach] == [
-        "index.ipynb", *(f"{page_of(path)}.ipynb" for path in LESSONS), *practice, *(f"{page_of(path)}.ipynb" for path in insides)
+        "index.ipynb", *(f"{page_of(path)}.ipynb" for path in LESSONS), "glossary.md",
+        *practice, *(f"{page_of(path)}.ipynb" for path in insides),
     ]  # fmt: skip
     assert sorted(set(listed) & set(teach)) == teach
     sections = [entry for entry in sidebar["contents"] if isinstance(entry, dict)]
