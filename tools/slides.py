@@ -121,7 +121,7 @@ def lesson(path: Path, folder: Path) -> list[str]:
     texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
     title, subtitle = re.match(r"# (.+)\s+> (.+)", texts[0]).groups()
     goals = re.search(r"\*\*You will be able to\*\*(.+?)(?=\n\n\*\*)", "\n\n".join(texts), re.DOTALL)
-    goals = [goal.strip(" ·-\n") for goal in re.split(r" · |\n- ", goals[1])] if goals else []
+    goals = [goal.strip(" ·-;\n") for goal in re.split(r" · |\n- ", plain(goals[1]))] if goals else []
     found = [f"# {title}\n\n{subtitle}", "## You will be able to\n\n" + "\n".join(f"- {goal}" for goal in goals if goal)]
     for heading, inside in sections(cells):
         if heading and heading not in QUIET:
