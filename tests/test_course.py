@@ -1,21 +1,13 @@
 """What the course has beside its lessons: the glossary, and the slides that are made from them."""
 
-import importlib.util
 import re
 
 import pytest
+import slides  # of tools/: pytest.ini names the folder
 from conftest import ROOT
 
 NBS = ROOT / "nbs"
 LESSONS = sorted([*NBS.glob("[0-9][0-9]_*.ipynb"), *NBS.glob("[0-9]_*/[0-9][0-9]_*.ipynb")], key=lambda path: path.name)
-
-
-def load_tool(name: str):
-    "A script of tools/ as a module."
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def glossary() -> list[tuple[str, str, str, str]]:
@@ -54,7 +46,7 @@ def test_lessons_link_only_to_terms_that_exist():
 @pytest.fixture(scope="module")
 def decks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slides")
-    load_tool("slides").main(folder)
+    slides.main(folder)
     return folder
 
 
@@ -63,9 +55,9 @@ def test_each_lesson_has_its_slides(decks):
         chapter = "1_data" if path.parent == NBS else path.parent.name
         text = (decks / f"{chapter}.qmd").read_text(encoding="utf-8")
         title = re.search(r'"# (\d\d [^"\\]+)\\n"', path.read_text(encoding="utf-8"))[1]
-        slides = text.partition(f"# {title}\n")[2].partition("\n# ")[0]
-        assert slides.count("\n## ") >= 4 and "## You will be able to\n\n- " in slides and "## Takeaways" in slides, title
-        assert slides.count("\n## Quiz\n") >= 3, title
+        deck = text.partition(f"# {title}\n")[2].partition("\n# ")[0]
+        assert deck.count("\n## ") >= 4 and "## You will be able to\n\n- " in deck and "## Takeaways" in deck, title
+        assert deck.count("\n## Quiz\n") >= 3, title
 
 
 def test_slides_find_their_figures_and_say_what_they_show(decks):
