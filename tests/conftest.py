@@ -5,6 +5,7 @@ import fnmatch
 import os
 import shutil
 import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ FOLDERS = ("exercises", "solutions", "teach")
 EXERCISES, SOLUTIONS, SOURCES = ([path for path in ALL if path.relative_to(NBS).parts[0] == folder] for folder in FOLDERS)
 # The book, in reading order: folders and files are numbered, and an inside (`01a_…`) comes after its lesson (`01_…`).
 NOTEBOOKS = [path for path in ALL if path not in {*EXERCISES, *SOLUTIONS, *SOURCES}]
+LESSONS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.stem)]  # the others are insides, lettered, and the parts
 
 
 def page_of(notebook: Path) -> str:

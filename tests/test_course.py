@@ -4,10 +4,7 @@ import re
 
 import pytest
 import slides  # of tools/: pytest.ini names the folder
-from conftest import ROOT
-
-NBS = ROOT / "nbs"
-LESSONS = sorted([*NBS.glob("[0-9][0-9]_*.ipynb"), *NBS.glob("[0-9]_*/[0-9][0-9]_*.ipynb")], key=lambda path: path.name)
+from conftest import LESSONS, NBS
 
 
 def glossary() -> list[tuple[str, str, str, str]]:

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-import importlib.util
+import importlib
 import io
 import itertools
 import json
@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 import yaml
-from conftest import EXERCISES, NBS, NOTEBOOKS, ROOT, SOLUTIONS, copy_repository, once, page_of, read_settings
+from conftest import EXERCISES, LESSONS, NBS, NOTEBOOKS, ROOT, SOLUTIONS, copy_repository, once, page_of, read_settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -27,7 +27,6 @@ from vehicle_nb import _modidx, commands
 
 LANDING = {"index": "README.md", "accueil": "README.fr.md"}  # the first pages, and the README that each becomes
 BOOK = [path for path in NOTEBOOKS if path.stem not in LANDING]  # in reading order
-LESSONS = [path for path in BOOK if re.match(r"\d\d_", path.stem)]  # the others are insides, lettered, and the parts
 TABLES = [NBS / f"{name}.md" for name in ("404", "commands", "reference", "results")]  # pages without a lesson
 TEACH = sorted(NBS.glob("teach/*.md"))
 FILES = [ROOT / name for name in [*LANDING.values(), "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"]]
@@ -233,11 +232,8 @@ def test_colours_can_be_read(theme, ground):
 
 
 def load_tool(name: str):
-    "A script of tools/ as a module."
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    "A script of tools/ as a module; pytest.ini names the folder."
+    return importlib.import_module(name)
 
 
 def test_chapters_are_drawn():

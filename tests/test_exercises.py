@@ -17,15 +17,12 @@ import sys
 import time
 from pathlib import Path
 
+import exercises as tool
 import nbformat
 import pytest
-from conftest import EXERCISES, NBS, NOTEBOOKS, ROOT, SOLUTIONS, SOURCES
+from conftest import EXERCISES, LESSONS, NBS, ROOT, SOLUTIONS, SOURCES
 from forks import FORKS
 
-sys.path.insert(0, str(ROOT / "tools"))
-import exercises as tool
-
-LESSONS = [path.stem for path in NOTEBOOKS if re.match(r"\d\d_", path.stem)]
 KINDS = ("recall", "apply", "experiment", "project")
 SECONDS = 180  # of CPU for a whole source; the machine may be slower than ours, so the test allows twice that
 by_source = pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in SOURCES])
@@ -58,7 +55,7 @@ def test_sources_lie_where_nbgrader_looks():
     assert {path.stem for path in (ROOT / "tests" / "answers").glob("*.py")} == {path.stem for path in SOURCES}
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", [path.stem for path in LESSONS])
 def test_each_lesson_has_exercises(lesson):
     "From lesson 05 on, two of them at least are experiments."
     path = NBS / "teach" / "source" / lesson / f"{lesson}.ipynb"

@@ -76,9 +76,9 @@ def figures(cells: list[dict], stem: str, folder: Path) -> list[str]:
         if source.startswith("#| exports\n") and source.count("\n") <= CODE_LINES:
             found.append(f"```python\n{source.partition(chr(10))[2]}\n```")
         alt = re.search(r'(?m)^#\| fig-alt: "(.*)"$', source)
-        for output in cell.get("outputs", []):
+        for number, output in enumerate(cell.get("outputs", [])):
             if png := "".join(output.get("data", {}).get("image/png", "")):
-                file = folder / "figures" / f"{stem}-{len(list((folder / 'figures').glob(f'{stem}-*'))):02}.png"
+                file = folder / "figures" / f"{stem}-{cell['id']}-{number}.png"
                 file.write_bytes(base64.b64decode(png))
                 found.append(f'![](figures/{file.name}){{fig-alt="{alt[1] if alt else ""}"}}')
     return found
@@ -102,8 +102,7 @@ def quiz(text: str) -> list[str]:
 
 def slides(title: str, cells: list[dict], stem: str, folder: Path) -> list[str]:
     "The slides of a section: its questions, its formulas, each of its figures; its text as notes of the first."
-    text = "\n\n".join(cell["source"].strip() for cell in cells if cell["cell_type"] == "markdown")
-    text = plain(text)
+    text = plain("\n\n".join(cell["source"].strip() for cell in cells if cell["cell_type"] == "markdown"))
     if title == "Quiz":
         return quiz(text)
     if title == "Takeaways":
