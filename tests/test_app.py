@@ -50,7 +50,7 @@ from vehicle_nb.serving import i18n, image_input, jobs, server as serving_server
 from vehicle_nb.serving.batching import LIMITS, shared_model
 from vehicle_nb.serving.feedback import read_feedback
 from vehicle_nb.serving.image_input import load_image
-from vehicle_nb.serving.predictor import UNKNOWN_TEXT, Predictor, confidence_words
+from vehicle_nb.serving.predictor import Predictor, confidence_words
 from vehicle_nb.serving.web import shared
 
 APP = str(ROOT / "app.py")  # for `streamlit run`
@@ -524,7 +524,7 @@ def test_a_picture_is_fetched_from_its_address(tiny, monkeypatch):
 
 def sentences() -> set[str]:
     "All sentences of the page: what the code gives to `say`, and those that it chooses from."
-    found = {UNKNOWN_TEXT, "starting", "training", "testing", "finished", "stopped", *ui.STAGES.values(), *ui.ORDERS}
+    found = {"starting", "training", "testing", "finished", "stopped", *ui.STAGES.values(), *ui.ORDERS}
     found |= {confidence_words(p) for p in (0, 0.5, 0.7, 0.9, 0.99)}
     for path in [*WEB.glob("*.py"), *(ROOT / "vehicle_nb" / "serving").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_the_metrics_of_a_card_are_those_of_the_report(bundle):
     assert data["license"] == "apache-2.0" and data["pipeline_tag"] == "image-classification"
     assert "images: 7 train\n" in card and "secret" not in card and str(bundle.parent) not in card
     assert "\n" + ", ".join(CLASSES) + "\n" in card
+
+
+@pytest.mark.parametrize("classes, own, words", [
+    (["boat", "bus", "x", "y"], {}, "tells 4 kinds of vehicle apart"),
+    (["key", "mug", "a", "b"], {}, "tells 4 classes apart"),
+    (["key", "mug", "a", "b"], {"page": {"en": {"classes": "things on *my* desk"}}}, "tells 4 things on \\*my\\* desk apart"),
+])  # fmt: skip
+def test_a_card_speaks_of_the_bundles_own_classes(tmp_path, classes, own, words):
+    bundle = with_report(tiny_bundle(tmp_path / "things", classes=classes, **own), REPORT | {"per_class": []})
+    data, text = head(card := model_card(bundle)), card.split("---\n", 2)[2]
+    assert words in text and "Things of none of these classes" in text
+    about_vehicles = [s for s in (str(data["tags"]), str(data["model-index"]), text) if re.search(r"vehicles?\b(?!_)|tolls", s)]
+    assert len(about_vehicles) == (3 if "bus" in classes else 0), about_vehicles
 
 
 def test_the_hub_reads_the_head_of_the_card_as_we_mean_it(bundle):

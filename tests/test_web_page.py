@@ -102,6 +102,18 @@ def test_a_page_replaces_an_older_page_and_nothing_else(bundle, tmp_path, quick,
 
 
 @needs_onnx
+@pytest.mark.parametrize("classes, title", [(CLASSES, "Which vehicle is this?"), (["key", "mug", "<b>", '"'], "What is this?")])
+def test_the_page_asks_for_what_the_bundle_knows(tmp_path, classes, title):
+    page = web_export.page_files(tiny_bundle(tmp_path / "things", classes=classes))
+    assert f"<title>{title}</title>" in page["index.html"].decode() and "vehicle" not in page["index.html"].decode().replace(title, "")
+    assert json.loads(page["manifest.webmanifest"])["name"] == title
+    own = {"page": {"en": {"title": 'A "mug" & <key>?'}}}
+    page = web_export.page_files(tiny_bundle(tmp_path / "own", classes=classes, **own))
+    assert "<title>A &quot;mug&quot; &amp; &lt;key&gt;?</title>" in page["index.html"].decode()
+    assert json.loads(page["manifest.webmanifest"])["name"] == 'A "mug" & <key>?'
+
+
+@needs_onnx
 def test_a_network_that_cannot_be_exported_is_told_before_anything_is_written(bundle, tmp_path, monkeypatch):
     def fails(*args, **options):
         raise RuntimeError("no such operator")

@@ -24,6 +24,7 @@ from ..data.archives import unpack
 from ..data.sources import disk_errors
 from ..evaluation.report import read_report, robustness_rows
 from .onnx_export import MADE_BY, ONNX_FILE, export_onnx, read_onnx
+from .ui import knows_vehicles, page_words
 from .web_export import export_web
 from ..models.bundle import find_bundle, load_bundle, read_bundle_config, read_examples
 from ..pages import render
@@ -40,11 +41,13 @@ def _measured(config: dict, report: dict | None) -> tuple[float | None, int]:
 # %% ../../nbs/5_serving/16b_export.ipynb #5a4e0014
 def _card_data(name: str, config: dict, accuracy: float | None, num_images: int, license: str) -> ModelCardData:
     "The head of the card, which the Hub reads."
-    data = {"library_name": "vehicle_nb", "pipeline_tag": "image-classification", "tags": ["vehicles", config["arch"]]}
+    data = {"library_name": "vehicle_nb", "pipeline_tag": "image-classification", "tags": [config["arch"]]}
+    if knows_vehicles(config):
+        data["tags"].insert(0, "vehicles")
     if license:
         data["license"] = license
     if accuracy is not None:
-        kinds = f"{len(config['classes'])} kinds of vehicle"
+        kinds = f"{len(config['classes'])} {page_words(config).classes}"
         task, about = "image-classification", f"accuracy on {num_images:,} test images"
         data["model_name"] = name
         data["eval_results"] = [EvalResult(task, "imagefolder", kinds, "accuracy", round(accuracy, 4), metric_name=about)]
@@ -88,6 +91,8 @@ def model_card(
         name=name,
         folder=Path(name).name,
         classes=config["classes"],
+        kinds=page_words(config).classes,
+        vehicles=knows_vehicles(config),
         unknown_rule=_unknown_rule(config),
         config=config,
         accuracy=accuracy,

@@ -13,7 +13,6 @@ from functools import cache
 from importlib.resources import files
 
 from ..core import display_name, percent
-from .predictor import UNKNOWN_TEXT
 
 # %% ../../nbs/5_serving/15c_i18n.ipynb #3771e649
 def class_title(
@@ -44,10 +43,6 @@ class Language:
     def class_name(self, name: str) -> str:
         "The name of a class."
         return self.classes.get(name.lower().replace(" ", "_")) or class_title(name)
-
-    def label(self, label: str | None) -> str:
-        "The label of a prediction: a class, or the words for an unknown image (None)."
-        return self(UNKNOWN_TEXT) if label is None else self.class_name(label)
 
     def percent(self, p: float, digits: int = 0) -> str:
         "A probability as this language writes it; never rounded to 0% or 100%."

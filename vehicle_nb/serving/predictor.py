@@ -41,7 +41,7 @@ from ..models.bundle import cannot_load, find_bundle, load_bundle, read_bundle_c
 from ..data.preprocess import letterbox
 
 # %% ../../nbs/5_serving/14d_prediction.ipynb #5245bd6d
-UNKNOWN_TEXT = "not a vehicle I know"  # what people read where `label` is None
+UNKNOWN_TEXT = "not a class I know"  # what people read where `label` is None
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def predict_images(
     backend: str = "torch",  # torch, or onnx: the bundle's model.onnx (see vehicle_export)
     quiet: bool = False,  # no progress bar
 ) -> int:
-    "Predict which vehicle each image shows. Exit code: 0 all classified, 1 some could not be read, 2 none could."
+    "Predict which class each image shows. Exit code: 0 all classified, 1 some could not be read, 2 none could."
     if json and csv:
         raise VehicleError("Choose one of --json and --csv.")
     sources = [BytesIO(sys.stdin.buffer.read()) if p == "-" else p for name in images for p in _expand(name)]

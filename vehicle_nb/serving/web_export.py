@@ -8,6 +8,7 @@ __all__ = ['MAX_WEIGHT_ERROR', 'PAGE_CONFIG', 'RUNTIME', 'RUNTIME_FILES', 'poole
 
 # %% ../../nbs/5_serving/16a_web_export.ipynb #web00004
 import hashlib
+import html
 import json
 import os
 import ssl
@@ -187,6 +188,9 @@ def page_files(
     page |= {f"languages/{path.name}": path.read_bytes() for path in (package / "languages").iterdir()}
     page |= {f"examples/{i}.jpg": jpeg for i, (_, jpeg) in enumerate(examples)} | {"model.onnx": model}
     about["languages"], config = {}, read_bundle_config(bundle)
+    title = page_words(config).title
+    for name, text in (("index.html", html.escape(title)), ("manifest.webmanifest", json.dumps(title)[1:-1])):
+        page[name] = page[name].replace(b"%TITLE%", text.encode())
     for code, language in languages().items():
         said = page_words(config, language)
         about["languages"][code] = {"name": language.name, "title": said.title, "unknown": said.unknown}
