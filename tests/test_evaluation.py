@@ -17,14 +17,16 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix as sk_confusion
 from sklearn.metrics import precision_recall_fscore_support
-from tiny import CLASSES, tiny_bundle, tiny_processed
+from tiny import CLASSES, tiny_bundle, tiny_fitted, tiny_processed
 
 from vehicle_nb.evaluation import evaluate as ev, explain as examination, metrics
 from vehicle_nb.evaluation.calibration import calibration_by_class, classwise_ece, overconfident_classes
-from vehicle_nb.evaluation.ood import load_ood_images, OODDetector, run_batches
+from vehicle_nb.evaluation.ood import load_ood_images, ood_metrics, OODDetector, run_batches, score_ood
+from vehicle_nb.evaluation.shift import shift_metrics
 from vehicle_nb.commands import run_command
 from vehicle_nb.core import VehicleError
 from vehicle_nb.data.dataset import PackedDataset
+from vehicle_nb.models import bundle as bundles
 from vehicle_nb.models.bundle import load_bundle, save_bundle
 from vehicle_nb.models.registry import create_model
 from vehicle_nb.evaluation.report import read_report
@@ -263,6 +265,22 @@ def test_a_report_replaces_a_report_with_the_same_bytes_and_nothing_else(place, 
     for name in ("predictions.csv", "per_class.csv"):
         assert (tmp_path / "report" / name).read_bytes() == (report["path"] / name).read_bytes()
     assert again["robustness"].equals(report["robustness"])
+
+
+def test_a_bundle_is_loaded_once_for_a_whole_report(tmp_path, monkeypatch):
+    bundle, processed = tiny_fitted(tmp_path)
+    (tmp_path / "other").mkdir()
+    for i in range(3):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "other" / f"{i}.png")
+    read, loads = bundles.read_weights, []
+    monkeypatch.setattr(bundles, "read_weights", lambda *args: loads.append(args[0]) or read(*args))
+    found = ev.evaluate(bundle, processed, device="cpu", ood_dir=tmp_path / "other", quiet=True)
+    assert loads == [bundle]
+    model, config, bank = load_bundle(bundle)  # and the figures are those of a network that was loaded for each of them alone
+    images, labels = PackedDataset(processed, "test").images, np.array(PackedDataset(processed, "test").labels)
+    pd.testing.assert_frame_equal(found["shift"], shift_metrics(model, config, images, labels, bank))
+    _, others = load_ood_images(tmp_path / "other", 64)
+    assert found["ood"] == ood_metrics(score_ood(bundle, processed, others))
 
 
 def test_a_report_is_read_back_whole(report, place):

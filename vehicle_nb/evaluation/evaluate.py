@@ -27,7 +27,7 @@ from .calibration import calibration_by_class, overconfident_classes
 from .shift import shift_metrics
 from ..models.bundle import find_bundle, how_to_open_page, how_to_use, load_bundle, trained_on
 from .. import commands
-from ..core import VehicleError, in_notebook, percent, tune_malloc
+from ..core import VehicleError, best_device, in_notebook, percent, tune_malloc
 from ..files import atomic_dir, check_overwrite, check_replace, write_json
 from .explain import collect, robustness, speed, grad_cam
 from ..data.augment import normalize_batch
@@ -63,7 +63,8 @@ def evaluate(
     bundle = find_bundle(bundle if bundle is not None else "models")
     data, output = data or bundle_data_dir(bundle), Path(output) if output is not None else Path(bundle) / "report"
     _check_output(output)
-    predictions, images, model, config = collect(bundle, data, split, device=device, quiet=quiet)
+    loaded = load_bundle(bundle, device or best_device())  # once, for everything below
+    predictions, images, model, config = collect(bundle, data, split, quiet=quiet, loaded=loaded)
     report = compute_metrics(predictions) | {"path": output}
     report.update(run=Path(bundle).resolve().name, arch=config["arch"], split=split)
     report["created"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -72,10 +73,10 @@ def evaluate(
     report["speed"] = speed(model, config, images)
     report["robustness"] = robustness(model, config, images, predictions.labels, quiet=quiet)
     report["robustness_images"] = min(150, len(predictions.labels))
-    report["shift"] = shift_metrics(model, config, images, predictions.labels, load_bundle(bundle).feature_bank, quiet=quiet)
+    report["shift"] = shift_metrics(model, config, images, predictions.labels, loaded.feature_bank, quiet=quiet)
     scores = None
     if ood_dir is not None:
-        scores = score_ood(bundle, data, load_ood_images(ood_dir, config["image_size"])[1])
+        scores = score_ood(bundle, data, load_ood_images(ood_dir, config["image_size"])[1], loaded)
         report["ood"] = ood_metrics(scores)
     page = report_page(report, predictions, images, _heatmaps(model, config, predictions, images), scores)
     try:

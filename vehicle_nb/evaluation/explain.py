@@ -24,7 +24,7 @@ from ..data.dataset import PackedDataset
 from .metrics import Predictions
 from ..pages import new_axes
 from .ood import OODDetector, calibrated_probs, run_batches
-from ..models.bundle import load_bundle
+from ..models.bundle import LoadedBundle, load_bundle
 from ..parallel import limit_threads
 from ..data.split import SPLITS
 
@@ -75,13 +75,13 @@ def collect(
     batch_size: int = 64,  # images in one forward pass
     device: str | None = None,  # None: a GPU if there is one
     quiet: bool = True,  # no progress bar
+    loaded: LoadedBundle | None = None,  # the same bundle, where it is in memory already; `device` then changes nothing
 ) -> tuple[Predictions, np.ndarray, torch.nn.Module, dict]:
     "Predict a split with a bundle; returns the predictions, the images (uint8 N × H × W × 3), the model and its config."
     if split not in SPLITS:
         raise VehicleError(f"There is no split {split!r}: choose train, val or test.")
-    device = device or best_device()
     limit_threads()
-    model, config, feature_bank = load_bundle(bundle, device)
+    model, config, feature_bank = loaded or load_bundle(bundle, device or best_device())
     packed = PackedDataset(data, split)
     places = shared_classes(config["classes"], list(packed.classes), bundle, data)
     keep = np.flatnonzero(places[np.asarray(packed.labels)] >= 0)

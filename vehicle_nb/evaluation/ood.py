@@ -25,7 +25,7 @@ from ..data.images import BadImage, read_image
 from ..data.preprocess import letterbox
 from ..data.listing import walk_folder
 from ..features import split_head, with_features
-from ..models.bundle import OOD_SCORES, load_bundle
+from ..models.bundle import OOD_SCORES, LoadedBundle, load_bundle
 from ..pages import new_axes
 
 # %% ../../nbs/4_evaluation/13b_detector.ipynb #269a0cdb
@@ -232,7 +232,7 @@ def load_ood_images(
 # %% ../../nbs/4_evaluation/13b_detector.ipynb #2de1b11c
 @dataclass(frozen=True)
 class OODScores:
-    "The scores of a bundle for vehicles and for OOD images, by the names in `OOD_SCORES`."
+    "The scores of a bundle for test images and for OOD images, by the names in `OOD_SCORES`."
 
     known: dict[str, np.ndarray]  # N numbers for each score: test images
     ood: dict[str, np.ndarray]  # M numbers for each score: OOD images
@@ -256,20 +256,21 @@ def score_images(
 
 def score_ood(
     bundle: str | Path,  # a run folder with a bundle
-    data: str | Path,  # made by `vehicle_preprocess`: its test split holds the vehicles
+    data: str | Path,  # made by `vehicle_preprocess`: its test split holds the known classes
     images: np.ndarray,  # uint8 M × size × size × 3, of `load_ood_images`
+    loaded: LoadedBundle | None = None,  # the same bundle, where it is in memory already
 ) -> OODScores:
-    "Score the vehicles of the test split and some OOD images."
-    model, config, feature_bank = load_bundle(bundle)
+    "Score the test split and some OOD images."
+    model, config, feature_bank = loaded or load_bundle(bundle)
     known = score_images(model, config, PackedDataset(data, "test").images, feature_bank)
     return OODScores(known, score_images(model, config, images, feature_bank), config["ood_score"], config["ood_threshold"])
 
 
 def auroc(
-    known: np.ndarray,  # scores of vehicles
+    known: np.ndarray,  # scores of images of the known classes
     ood: np.ndarray,  # scores of OOD images
 ) -> float:  # 0.5 for guessing, 1 for perfect
-    "The probability that a vehicle gets a higher score than an OOD image."
+    "The probability that an image of a known class gets a higher score than an OOD image."
     from torchmetrics.functional.classification import binary_auroc  # here, because it takes a second to load
 
     scores = torch.from_numpy(np.concatenate([known, ood]).astype(np.float64))
@@ -280,9 +281,9 @@ def auroc(
 
 def compare_scores(
     scores: OODScores,  # of `score_ood`
-    coverage: float = 0.95,  # share of the vehicles that must be answered
+    coverage: float = 0.95,  # share of the known images that must be answered
 ) -> pd.DataFrame:
-    "One row per score: AUROC, and the share of OOD images refused while `coverage` of the vehicles are answered."
+    "One row per score: AUROC, and the share of OOD images refused while `coverage` of the known images are answered."
     rows = []
     for kind, known in scores.known.items():
         refused = (scores.ood[kind] < np.quantile(known, 1 - coverage)).mean()
@@ -294,7 +295,7 @@ def plot_scores(
     scores: OODScores,  # of `score_ood`
     ax=None,  # axes to draw on; new ones by default
 ):
-    "Histograms of the scores of vehicles and OOD images, and the threshold; returns the axes."
+    "Histograms of the scores of test images and OOD images, and the threshold; returns the axes."
     ax = ax or new_axes(7.4, 3.9)
     known, ood, unit = scores.known[scores.score], scores.ood[scores.score], scores.score
     threshold = scores.threshold
@@ -302,7 +303,7 @@ def plot_scores(
         known, ood, threshold = (torch.as_tensor(x, dtype=torch.float64).logit(1e-6).numpy() for x in (known, ood, threshold))
         unit = "log-odds of p_known"
     bins = np.linspace(min(known.min(), ood.min()), max(known.max(), ood.max()), 25)
-    for values, colour, name in ((known, PALETTE[0], "vehicles of the test split"), (ood, PALETTE[3], "OOD images")):
+    for values, colour, name in ((known, PALETTE[0], "images of the test split"), (ood, PALETTE[3], "OOD images")):
         shares = np.full(len(values), 1 / len(values))
         ax.hist(values, bins, weights=shares, color=colour, alpha=0.25)
         ax.hist(values, bins, weights=shares, color=colour, histtype="step", lw=1.8, label=name)
@@ -316,7 +317,7 @@ def plot_scores(
 def ood_metrics(
     scores: OODScores,  # of `score_ood`
 ) -> dict:
-    "AUROC of the score in use, and the shares of vehicles kept and OOD images refused at the bundle's threshold."
+    "AUROC of the score in use, and the shares of test images kept and OOD images refused at the bundle's threshold."
     known, ood = scores.known[scores.score], scores.ood[scores.score]
     return {
         "score": scores.score, "images": len(ood), "auroc": auroc(known, ood),
