@@ -300,13 +300,15 @@ def lock_run(
 ):
     "Choose the run's folder and keep other runs out of it during the block: rank 0 does, and tells the others."
     with ExitStack() as held:
-        path, trouble = None, ""
+        path, locked, trouble = None, False, ""
         if accelerator.is_main_process:
             try:
                 new = not (root := Path(output)).exists()
                 path = choose_run(output, run_name, arch, resume)
-                held.callback(_clear, path, root if new else None)
+                # Not where another process has the lock: it may not have written anything else yet.
+                held.callback(lambda: locked and _clear(path, root if new else None))
                 held.enter_context(_lock(path))
+                locked = True
                 if not resume and not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):  # torchrun starts a job again as it was
                     _check_free(path)
             except VehicleError as error:
