@@ -160,17 +160,17 @@ def prepare_run(
 def probe(
     trainer,  # a Trainer whose network has pretrained weights and a linear head
 ):
-    "Train the head alone, on features of each image and of its mirror image: one epoch in the history, and not one step."
+    "Train the head alone, on features of some views of each image: one epoch in the history, and not one step."
     import torch
     import torch.nn.functional as F
     from vehicle_nb.features import find_head
-    from vehicle_nb.models.finetune import fit_probe
+    from vehicle_nb.models.finetune import PROBE_VIEWS, fit_probe
     from vehicle_nb.training.checkpoints import progress_bar
 
     start, head, state = time.perf_counter(), find_head(trainer.ema.module), trainer.state
     trainer.progress_file.update(stage="probe")
-    both = trainer.compute_features(), trainer.compute_features(mirror=True)
-    features, labels = map(torch.cat, zip(*both, strict=True))
+    views = [trainer.compute_features(view=view) for view in PROBE_VIEWS]
+    features, labels = map(torch.cat, zip(*views, strict=True))
     fit_probe(head, features, labels, *trainer.compute_features("val"), trainer.criterion.weight)
     trainer.share_head()
     with torch.no_grad():

@@ -429,7 +429,7 @@ def fit(self: Trainer) -> int:  # the signal by which somebody asked to stop, or
 def compute_features(
     self: Trainer,
     split: str = "train",  # "train", "val" or "test"
-    mirror: bool = False,  # of the mirror images
+    view=None,  # one of `PROBE_VIEWS`, by default the images as they are
 ) -> tuple[Tensor, Tensor]:  # features N × D and labels N of the whole split, on every rank
     "What goes into the head, computed once for all images of a split."
     acc, loader, backbone, table = self.accelerator, self.loaders[split], split_head(self.ema.module.eval())[0], None
@@ -437,7 +437,7 @@ def compute_features(
     for images, _, index in progress(loader, "features", disable=self.config.quiet or not self.is_main):
         xb = normalize_batch(pad_batch(images, rows).to(acc.device), self.config.input_size)
         with self.autocast():
-            features = backbone(xb.flip(3) if mirror else xb).float()[: len(index)]
+            features = backbone(view(xb, F.pad(index, (0, len(xb) - len(index))).to(xb.device)) if view else xb).float()[: len(index)]
         table = features.new_zeros(len(loader.dataset), features.shape[1]) if table is None else table
         table[index.to(acc.device)] = features
     return acc.reduce(table, "sum"), torch.from_numpy(loader.dataset.labels).to(acc.device)
