@@ -206,8 +206,7 @@ def step_on_device(
     acc, config, yb = self.accelerator, self.config, inputs.labels
     changed, rows = self.augment(inputs.images, inputs.index), math.ceil(len(yb) * config.outliers)
     others = self.make_outliers(changed[:rows], inputs.index[:rows]) if rows else changed[:0]
-    xb, target = self.mix(changed, yb, inputs.index)
-    parts = [t.chunk(config.grad_accum_steps) for t in (xb, target, yb)]
+    parts = [t.chunk(config.grad_accum_steps) for t in (*self.mix(changed, yb, inputs.index), yb)]
     pieces = list(zip(*parts, others.tensor_split(len(parts[0])), strict=True))
     metrics = torch.zeros(3, device=acc.device)
     for i, piece in enumerate(pieces):
