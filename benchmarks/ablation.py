@@ -25,7 +25,8 @@ SCRATCH = {
     "weight decay": "--weight_decay 0.05",
     "full size all the time": "--no_progressive",  # changes something from --size 96 on
     "CutMix for half of the pairs": "--cutmix 0.5",
-    "no CutMix": "--cutmix 0",  # long runs have it by default
+    "no CutMix": "--cutmix 0",  # long runs have it by default, and outliers
+    "no outliers": "--outliers 0",
     "MixUp for half of the pairs": "--mixup 0.5",
     "class weights": "--class_weights",
     "learning rate halved": "--lr 0.002",

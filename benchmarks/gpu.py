@@ -46,7 +46,7 @@ def endless(run: Trainer) -> Iterator[tuple]:
     "Batches of one size, epoch after epoch."
     rows = run.sampler.largest()
     for epoch in itertools.count():
-        for part in (run.sampler, run.augment, run.mix):
+        for part in (run.sampler, run.augment, run.mix, run.make_outliers):
             part.set_epoch(epoch)
         yield from (batch for batch in run.loaders["train"] if len(batch[1]) == rows)
 

@@ -47,7 +47,7 @@ from vehicle_nb.training.loop import Trainer
 def batches(trainer: Trainer):
     "The real thing, epoch after epoch."
     for epoch in itertools.count():
-        for part in (trainer.sampler, trainer.augment, trainer.mix):
+        for part in (trainer.sampler, trainer.augment, trainer.mix, trainer.make_outliers):
             part.set_epoch(epoch)
         yield from trainer.loaders["train"]
 

@@ -29,6 +29,7 @@ import torch
 from common import parser, percent, save, spread, start_training, table
 from torch import nn
 
+from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.data.dataset import PackedDataset
 from vehicle_nb.evaluation.calibration import ALMOST_CERTAIN, classwise_ece, fit_temperature
 from vehicle_nb.evaluation.metrics import Predictions, calibration_error
@@ -39,7 +40,7 @@ from vehicle_nb.evaluation.ood import (
 from vehicle_nb.evaluation.shift import SHIFTS, shift_images
 from vehicle_nb.features import split_head
 from vehicle_nb.models.bundle import load_bundle
-from vehicle_nb.models.finetune import fit_probe
+from vehicle_nb.models.finetune import PROBE_VIEWS, fit_probe
 
 PRETRAINED = "--arch {arch} --weights {weights}"
 KINDS = {"scratch": "", "fine-tuned": PRETRAINED, "probe": f"{PRETRAINED} --probe"}
@@ -172,15 +173,23 @@ def shifts(judge: Judge, embed: Embedder, test: PackedDataset, limit: int) -> li
     return rows
 
 
-def sources(sets: dict, places: dict, classes: list[str]) -> list[dict]:
-    "A probe that never saw one source of a class, asked about that source's images of the class."
+def views(images) -> np.ndarray:  # uint8 N × S × S × 3 → the same for each of a probe's views
+    "The views of training images from which a probe learns."
+    xb, index = normalize_batch(torch.from_numpy(np.array(images))), torch.arange(len(images))
+    seen = torch.cat([view(xb, index) for view in PROBE_VIEWS])
+    return ((seen.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+
+
+def sources(sets: dict, seen: torch.Tensor, places: dict, classes: list[str]) -> list[dict]:
+    "A probe that never saw one source of a class, asked about that source's images of the class; `seen`: features of all views."
     counts, rows = Counter(place for each in places.values() for place in each), []
     of_class = Counter(c for (c, _), n in counts.items() if n >= 20)
     for c, source in (place for place, n in sorted(counts.items()) if n >= 20 and of_class[place[0]] > 1):
         away = {name: torch.tensor([place == (c, source) for place in each]) for name, each in places.items()}
         rest = {name: (features[~away[name]], labels[~away[name]]) for name, (features, labels) in sets.items()}
         head = nn.Linear(sets["train"][0].shape[1], len(classes))
-        fit_probe(head, *rest["train"], *rest["val"])
+        kept, labels = (~away["train"]).repeat(len(PROBE_VIEWS)), sets["train"][1].repeat(len(PROBE_VIEWS))
+        fit_probe(head, seen[kept], labels[kept], *rest["val"])
         asked = torch.cat([features[away[name]] for name, (features, _) in sets.items()])
         answers = Judge(head, rest, list(range(len(classes)))).ask(asked, torch.full((len(asked),), c))
         rows.append({"class": classes[c], "source": source, "images": len(asked), "accuracy": answers.correct.mean(),
@@ -201,7 +210,7 @@ def measure(split: str, kind: str, args, where: dict) -> dict:
     if kind == "probe" and where:
         files = {n: [(int(c), f"{each.classes[c]}/{i}") for c, i in zip(each.labels, each.ids, strict=True)] for n, each in packed.items()}
         places = {name: [(c, where[file]) for c, file in each] for name, each in files.items()}
-        found["source"] = sources(sets, places, config["classes"])
+        found["source"] = sources(sets, embed(views(packed["train"].images)), places, config["classes"])
     return found
 
 

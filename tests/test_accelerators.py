@@ -162,7 +162,7 @@ def cpu():
 
 
 def test_training_and_predicting_make_no_float64(processed_set, tmp_path, monkeypatch, cpu):
-    options = {"grad_clip": 1.0, "cutmix": 0.5, "mixup": 0.2, "class_weights": True, "grad_accum_steps": 2, "epochs": 1}
+    options = {"grad_clip": 1.0, "cutmix": 0.5, "mixup": 0.2, "outliers": 0.5, "class_weights": True, "grad_accum_steps": 2, "epochs": 1}
     config = TrainConfig(data=str(processed_set), input_size=32, batch_size=8, probe_epochs=2, quiet=True, **options)
     monkeypatch.setattr(loop, "create_model", lambda _, classes, __: VehicleCNN(classes, (8, 8, 16, 16)))
     with NoDouble():

@@ -43,7 +43,9 @@ def trainer(processed: Path, path: Path, **options) -> Trainer:
 
 
 OPTIONS = {
-    "plain": {}, "all": {"cutmix": 0.5, "mixup": 0.2, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True, "weight_decay": 0.05},
+    "plain": {},
+    "all": {"cutmix": 0.5, "mixup": 0.2, "outliers": 0.5, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True,
+            "weight_decay": 0.05},
     "resnet": {"arch": "resnet18"}, "fixed": {"arch": "mobilenet_v2", "freeze_bn": True, "freeze_groups": 2},
 }  # fmt: skip
 

@@ -69,7 +69,8 @@ def same_weights(one: Trainer, other: Trainer) -> bool:
 
 OPTIONS = {
     "plain, and larger images in the end": ({"input_size": 96, "epochs": 5}, 9),
-    "all": ({"cutmix": 0.5, "mixup": 0.2, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True, "weight_decay": 0.05}, 7),
+    "all": ({"cutmix": 0.5, "mixup": 0.2, "outliers": 0.5, "grad_clip": 1.0, "grad_accum_steps": 2, "class_weights": True,
+             "weight_decay": 0.05}, 7),
     "fine-tuned in bf16": ({"freeze_bn": True, "freeze_groups": 2, "backbone_lr_mult": 0.1, "precision": "bf16"}, 7),
 }  # fmt: skip
 

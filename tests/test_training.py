@@ -9,8 +9,9 @@ import sys
 import time
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -25,6 +26,7 @@ from tiny import CLASSES, tiny_processed
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vehicle_nb.core import VehicleError
+from vehicle_nb.data.augment import normalize_batch
 from vehicle_nb.evaluation.evaluate import bundle_data_dir
 from vehicle_nb.training.checkpoints import list_checkpoints
 from vehicle_nb.models.bundle import load_bundle
@@ -32,9 +34,10 @@ from vehicle_nb.models.registry import create_model
 from vehicle_nb.training.dist import check_num_gpus
 from vehicle_nb.training.config import TrainConfig, choose_epochs, make_config, resolve_defaults, train_options
 from vehicle_nb.commands import vehicle_train
-from vehicle_nb.train import train
+from vehicle_nb.train import plan_epochs, train
 from vehicle_nb.training import checkpoints
 from vehicle_nb.training.loop import EMA, Trainer
+from vehicle_nb.training.outliers import Outliers
 
 QUICK = {"input_size": 32, "batch_size": 8, "num_threads": 1, "quiet": True}
 FAST = "--input_size 32 --batch_size 8 --precision fp32 --num_threads 1"
@@ -267,7 +270,7 @@ def fresh_trainer(processed, path, accelerator, **options) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("mixing", [{}, {"cutmix": 0.5, "mixup": 0.5}], ids=["plain", "mixed"])
+@pytest.mark.parametrize("mixing", [{}, {"cutmix": 0.5, "mixup": 0.5}, {"outliers": 0.5}], ids=["plain", "mixed", "outliers"])
 def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, cpu, mixing):
     whole, pieces = (fresh_trainer(processed, tmp_path, cpu, grad_accum_steps=k, **mixing) for k in (1, 3))
     batch = next(iter(whole.loaders["train"]))
@@ -288,6 +291,43 @@ def test_a_step_in_three_pieces_is_the_step_in_one(processed, tmp_path, cpu, mix
 )  # fmt: skip
 def test_long_runs_from_scratch_mix_images_unless_asked_otherwise(processed, options, share):
     assert resolve_defaults(TrainConfig(data=str(processed), **options), torch.device("cpu")).cutmix == share
+
+
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({"epochs": 100}, 0.33), ({"epochs": 99}, 0.0), ({"epochs": 100, "weights": "known.safetensors"}, 0.0),
+        ({"epochs": 100, "outliers": 0.0}, 0.0), ({"epochs": 3, "outliers": 0.2}, 0.2),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_long_runs_from_scratch_learn_from_outliers_unless_asked_otherwise(processed, options, share):
+    assert resolve_defaults(TrainConfig(data=str(processed), **options), torch.device("cpu")).outliers == share
+
+
+@pytest.mark.parametrize(
+    ("tried", "fit", "epochs"),
+    [(0.33, 150, 150), (0.33, 90, 99), (0.33, 40, 53), (0.0, 60, 60), (0.0, 140, 105), (0.0, 0, 0)],
+    ids=str,
+)
+def test_the_plan_knows_that_outliers_take_time(processed, cpu, tried, fit, epochs):
+    config = TrainConfig(data=str(processed), max_minutes=1.0)
+    trial = SimpleNamespace(epochs_within=lambda minutes: fit, accelerator=cpu, config=replace(config, outliers=tried))
+    assert plan_epochs(trial, config) == epochs
+
+
+def test_a_network_that_sees_outliers_is_less_sure_about_them(processed, tmp_path, cpu):
+    "And its loss is that of the images alone; another epoch has other outliers, the same epoch the same."
+    sure = []
+    for share in (0.0, 0.5):
+        trainer = fresh_trainer(processed, tmp_path, cpu, outliers=share, freeze_bn=False)
+        images, labels, index = next(iter(trainer.loaders["train"]))
+        metrics = [trainer.train_step((images, labels, index), len(labels)).tolist() for _ in range(30)]
+        assert metrics[-1][0] < metrics[0][0] and metrics[-1][2] == len(labels)
+        others = Outliers(seed=1)(normalize_batch(images, 32), index)
+        with torch.no_grad():
+            sure.append(trainer.model.eval()(others).softmax(1).amax(1).mean().item())
+    assert sure[1] < sure[0] - 0.1, f"{sure[1]:.2f} with outliers, {sure[0]:.2f} without"
 
 
 def test_a_pretrained_network_keeps_its_first_layers_and_its_statistics(processed, whole_run, tmp_path):
@@ -399,6 +439,7 @@ MISTAKES = {
     "pieces of nothing": ("--grad_accum_steps 0", "--grad_accum_steps"),
     "more mixtures than images": ("--cutmix 0.7 --mixup 0.7", "at most 1"),
     "a negative share of mixtures": ("--cutmix -0.5", "from 0 to 1"),
+    "more outliers than images": ("--outliers 1.5", "--outliers must be a number from 0 to 1"),
     "too many groups": ("--freeze_groups 5", "from 0 to 4"),
     "unwritable models": ("--output /dev/null/models", "--output"),
     "a size that no network takes": ("--input_size 1", "--input_size"),

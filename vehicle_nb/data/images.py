@@ -115,7 +115,7 @@ class BadImage(VehicleError):
     "A file that cannot be used as an image; the message says why."
 
 # %% ../../nbs/1_data/01a_images.ipynb #5f52284c
-MAX_BYTES = 256 * 2**20  # a larger file is no photo
+MAX_BYTES = 256 * 2**20  # a larger file is not a photo
 MAX_PIXELS = 64_000_000  # of one decoded image: 8000×8000
 
 

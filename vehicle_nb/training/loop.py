@@ -38,6 +38,7 @@ from .config import TrainConfig, choose_epochs
 from .schedule import image_size_at, one_cycle
 from .dist import GracefulStop, run_on_main
 from .graph import WARM_UP, StepInputs, has_fused, lerp_all, make_graphs, pad_batch, tensor_rates
+from .outliers import OUTLIER_WEIGHT, Outliers, uniform_loss
 from .trackers import log_epochs
 
 # %% ../../nbs/3_training/09e_loop.ipynb #3b3da8df
@@ -141,6 +142,7 @@ class Trainer:
         self.steps = self.sampler.steps  # in one epoch
         self.augment = Augment(config.input_size, config.seed, magnitude=config.augmentation).to(acc.device)
         self.mix = CutMixUp(len(self.classes), config.cutmix, config.mixup, config.seed).to(acc.device)
+        self.make_outliers = Outliers(config.seed).to(acc.device)
 
     def _make_model(self):
         "Model, average, optimizer, schedule and loss, prepared for the device and the other processes."
@@ -202,8 +204,10 @@ def step_on_device(
 ) -> Tensor:  # sums over this rank's share: losses, correct predictions, images
     "Augmentation, forward, backward, one step of the optimizer and of the average."
     acc, config, yb = self.accelerator, self.config, inputs.labels
-    xb, target = self.mix(self.augment(inputs.images, inputs.index), yb, inputs.index)
-    pieces = list(zip(*(t.chunk(config.grad_accum_steps) for t in (xb, target, yb)), strict=True))
+    changed, rows = self.augment(inputs.images, inputs.index), math.ceil(len(yb) * config.outliers)
+    others = self.make_outliers(changed[:rows], inputs.index[:rows]) if rows else changed[:0]
+    parts = [t.chunk(config.grad_accum_steps) for t in (*self.mix(changed, yb, inputs.index), yb)]
+    pieces = list(zip(*parts, others.tensor_split(len(parts[0])), strict=True))
     metrics = torch.zeros(3, device=acc.device)
     for i, piece in enumerate(pieces):
         with acc.no_sync(self.model) if i < len(pieces) - 1 else nullcontext():  # ranks exchange gradients once per step
@@ -224,15 +228,18 @@ def forward_backward(
     xb: Tensor,  # N×3×S×S floats in [-1, 1]: a piece of this rank's share
     target: Tensor,  # N×C floats that sum to 1: mixed labels
     yb: Tensor,  # N int64: the labels themselves
+    others: Tensor,  # M×3×S×S: outliers, about which the model shall be unsure
     total: Tensor,  # float32 scalar: images of the step over all ranks
-) -> Tensor:  # sums over the piece: losses, correct predictions, images
+) -> Tensor:  # sums over the piece: losses of the images, correct predictions, images
     "Add the gradients of a piece of the batch to those that are there."
     with self.autocast():
-        logits = self.model(xb).float()
+        logits, strange = self.model(torch.cat([xb, others])).float().tensor_split([len(xb)])
         loss = self.criterion(logits, target)
+        # Of N images N × outliers are outliers, so divided by that share their losses count as those of N.
+        both = loss + OUTLIER_WEIGHT / self.config.outliers * uniform_loss(strange).sum() if len(others) else loss
     # Ranks may hold one image more or less. The sum divided by the step's total, times the number
     # of ranks (over which DDP averages), is the mean over all images: the gradient of one process.
-    self.accelerator.backward(loss * self.accelerator.num_processes / total)
+    self.accelerator.backward(both * self.accelerator.num_processes / total)
     return torch.stack([loss.detach(), (logits.argmax(1) == yb).sum().float(), loss.new_full((), len(yb))])
 
 
@@ -304,7 +311,7 @@ def train_epoch(
     "Show each training image once; a resumed epoch continues where it was left."
     config, state = self.config, self.state
     self.train_mode()
-    for part in (self.augment, self.mix):
+    for part in (self.augment, self.mix, self.make_outliers):
         part.set_epoch(state.epoch)
     self.augment.input_size = self.image_size((state.epoch + 1) / config.epochs)  # the last epoch is at full size
     self.sampler.set_epoch(state.epoch, first=state.step)
@@ -421,7 +428,7 @@ def fit(self: Trainer) -> int:  # the signal by which somebody asked to stop, or
 def compute_features(
     self: Trainer,
     split: str = "train",  # "train", "val" or "test"
-    mirror: bool = False,  # of the mirror images
+    view=None,  # one of `PROBE_VIEWS`, by default the images as they are
 ) -> tuple[Tensor, Tensor]:  # features N × D and labels N of the whole split, on every rank
     "What goes into the head, computed once for all images of a split."
     acc, loader, backbone, table = self.accelerator, self.loaders[split], split_head(self.ema.module.eval())[0], None
@@ -429,7 +436,7 @@ def compute_features(
     for images, _, index in progress(loader, "features", disable=self.config.quiet or not self.is_main):
         xb = normalize_batch(pad_batch(images, rows).to(acc.device), self.config.input_size)
         with self.autocast():
-            features = backbone(xb.flip(3) if mirror else xb).float()[: len(index)]
+            features = backbone(view(xb, F.pad(index, (0, len(xb) - len(index))).to(xb.device)) if view else xb).float()[: len(index)]
         table = features.new_zeros(len(loader.dataset), features.shape[1]) if table is None else table
         table[index.to(acc.device)] = features
     return acc.reduce(table, "sum"), torch.from_numpy(loader.dataset.labels).to(acc.device)
