@@ -31,6 +31,7 @@ def be(module: str, words: list[str], env: dict, cwd: str, network: str, files: 
     "Be `python -m MODULE WORDS`: with this environment, in this folder, and with files for all that it prints."
     os.environ.clear()
     os.environ.update(env)
+    tempfile.tempdir = None  # it is asked for again: the environment may name another
     os.chdir(cwd)
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
@@ -58,6 +59,7 @@ class Forked:
 
     def __init__(self, module: str, *words, cwd: Path | None = None, env: dict | None = None, network="", stdout: Path | None = None):
         self.folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         files = [stdout or self.folder / "out", self.folder / "err"]
         call = (module, [str(word) for word in words], dict(os.environ if env is None else env), str(cwd or Path.cwd()), network, files)
         self.process = FORKS.Process(target=be, args=call)

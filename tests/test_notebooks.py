@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -155,10 +156,12 @@ def test_notebook(notebook, copy, tmp_path, monkeypatch, request):
     flags = set(read_settings()["tst_flags"].split()) - set(request.config.getoption("--flags").split())
     before = contents(copy)
     path = copy / notebook.relative_to(ROOT)
-    try:
-        ran = run_notebook(path, flags)
-    finally:
-        changed = mend(copy, before)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a kernel that is killed leaves its own behind
+        monkeypatch.setenv("TMPDIR", folder)
+        try:
+            ran = run_notebook(path, flags)
+        finally:
+            changed = mend(copy, before)
     assert not changed, f"{notebook.name} changed the repository: {changed[:9]}"
     nb = nbformat.read(path, as_version=4)
     stale = [where(path, nb, i) for i, saved, gave in ran if saved != gave]
