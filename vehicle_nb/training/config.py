@@ -125,7 +125,7 @@ def choose_outliers(
     epochs: int,  # epochs of the run
     pretrained: bool = False,  # does the run start from pretrained weights?
 ) -> float:  # outliers beside the images of a step, as a share of them
-    "A third in long runs from scratch, which then know more of shapes; a short run has no time for them."
+    "A third in long runs from scratch, as one more augmentation; a short run has no time for them."
     return 0.33 if epochs >= LONG_RUN and not pretrained else 0.0
 
 
