@@ -54,9 +54,10 @@ def exported_once():
     known, make = {}, web_export.make_onnx
 
     def remembered(network, config, names, **metadata):
-        if config["arch"] not in known:
-            known[config["arch"]] = make(network, config, names, **metadata)
-        return known[config["arch"]]
+        kind = (config["arch"], config["input_size"], *names)
+        if kind not in known:
+            known[kind] = make(network, config, names, **metadata)
+        return known[kind]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_export, "make_onnx", remembered)
